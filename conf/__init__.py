@@ -1,0 +1,1 @@
+"""The shipped configurations: Hydra finds this folder as the package tlresearch.conf."""

@@ -1,0 +1,44 @@
+import pytest
+
+from tlresearch.config.errors import ConfigError
+from tlresearch.selection.last import Last
+from tlresearch.selection.validation import Validation
+
+HISTORY = [
+    {"accuracy": 0.5, "loss": 0.9},
+    {"accuracy": 0.8, "loss": 0.4},
+    {"accuracy": 0.8, "loss": 0.3},
+    {"accuracy": 0.7, "loss": 0.3},
+]
+
+
+def test_the_earliest_of_the_best():
+    assert Validation().best(HISTORY) == 1
+    assert Validation(metric="loss", mode="min").best(HISTORY) == 2
+    assert Validation(mode="min").best(HISTORY) == 0
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_nan_is_never_the_best(mode):
+    nan = float("nan")
+    assert Validation(mode=mode).best([{"accuracy": nan}, {"accuracy": 0.1}, {"accuracy": nan}]) == 1
+
+
+def test_last():
+    assert Last().best(HISTORY) == 3
+    assert Last().best(HISTORY[:1]) == 0
+
+
+def test_a_metric_that_is_not_there_names_those_that_are():
+    with pytest.raises(ConfigError, match=r"'acuracy': unknown; did you mean 'accuracy'\? Allowed: accuracy, loss"):
+        Validation(metric="acuracy").best(HISTORY)
+
+
+def test_the_highest_loss_is_refused():
+    with pytest.raises(ConfigError, match="mode: 'max': must be min"):
+        Validation(metric="loss")
+
+
+def test_an_unknown_mode():
+    with pytest.raises(ConfigError, match="mode: 'maximum'"):
+        Validation(mode="maximum")

@@ -1,0 +1,91 @@
+"""`tlresearch train`: passes everything on to Hydra, and runs what it composes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from tlresearch.commands.main import FAILED, USAGE, complain
+from tlresearch.config import source
+from tlresearch.config.compose import VERSION_BASE, check, user_error
+from tlresearch.config.errors import ConfigError
+
+_failed: list[Exception] = []
+"""What went wrong in this process: a failing run of a sweep is told at once and must not stop the others."""
+
+
+def main(arguments: list[str]) -> int:
+    """Composes and runs. A user's mistake is a message and exit code 2; anything else a traceback and 1."""
+    debug = any(a.lower() in ("debug=true", "debug=1", "debug=yes", "debug=on") for a in arguments)
+    source.install()
+    _failed.clear()
+    try:
+        with _hydra_arguments(arguments):
+            hydra.main(version_base=VERSION_BASE, config_path=None, config_name="config")(task)()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except Exception as error:
+        if not any(error is known for known in _failed):
+            _tell(error, debug)
+            _failed.append(error)
+    return _exit_code()
+
+
+def task(config: DictConfig) -> float | None:
+    """One run; its last line is the run's folder and headline metric."""
+    job = HydraConfig.get()
+    sweep = not OmegaConf.is_missing(job.job, "num")
+    overrides = list(job.overrides.task)
+    if sweep:
+        print(f"#{job.job.num} {' '.join(overrides)}", flush=True)
+    try:
+        check(config)
+        from tlresearch.runner import execute
+
+        run = execute(config, overrides)
+    except Exception as error:
+        _tell(error, config.debug)
+        _failed.append(error)
+        if sweep:
+            raise  # the sweeper has to know
+        return None
+    print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
+    return float(run.value)
+
+
+def _tell(error: Exception, debug: bool) -> None:
+    message = user_error(error)
+    if message is None:
+        traceback.print_exception(error)
+    else:
+        complain(error if isinstance(error, ConfigError) else ConfigError(message), debug)
+
+
+def _exit_code() -> int:
+    if len(_failed) > 1:
+        print(f"{len(_failed)} runs failed", file=sys.stderr)
+    if any(user_error(error) is None for error in _failed):
+        return FAILED
+    return USAGE if _failed else 0
+
+
+@contextmanager
+def _hydra_arguments(arguments: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, and hands exceptions on (instead of exiting with 1) only if the environment says so."""
+    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["tlresearch train", *arguments], "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full

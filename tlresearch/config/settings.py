@@ -1,0 +1,101 @@
+"""Every top-level key of a configuration: its type, its default and what it means. The groups fill in the rest."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tlresearch.config.errors import Problems, nearest
+from tlresearch.config.registry import KINDS
+
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps", "tpu")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+BATCH_NORM = ("eval", "train", "recalibrate")
+
+
+@dataclass
+class Cache:
+    """cache.*"""
+
+    memory_gb: float = 4.0  # prepared rows are kept in memory up to this size (GB)
+
+
+@dataclass
+class Settings:
+    """The top-level keys. OmegaConf reads the annotations, `tlresearch show settings` the comments."""
+
+    seed: int = 0  # draws initial weights, orders and everything else that no other seed draws
+    store: str = "runs"  # folder of all runs and their records
+    data_dir: str | None = None  # folder that relative paths of datasets start from; null = the one we are in
+    epochs: int = 20  # passes over the training rows, per stage
+    steps: int | None = None  # optimizer steps per stage; wins over epochs; null = by epochs
+    batch_size: int = 32  # rows per optimizer step, over all devices and accumulated micro-batches
+    accumulate: int = 1  # micro-batches that one step's rows are split into
+    clip: float | None = None  # largest norm of the gradient; null = no clipping
+    patience: int | None = None  # evaluations without a better one before training stops early; null = never
+    evaluate_every: int | None = None  # steps between validations; null = after each epoch
+    log_every: int = 50  # steps between two readings of the training loss
+    checkpoint_seconds: float = 30.0  # least time between two resumable checkpoints (s)
+    bn: str = "eval"  # BatchNorm of frozen parts: eval, train, recalibrate
+    gradient_checkpointing: bool = False  # computes activations of blocks twice to save memory
+    devices: Any = 1  # how many devices train together: a number, or auto
+    num_nodes: int = 1  # how many machines train together
+    accelerator: str = "auto"  # auto, cpu, cuda, gpu, mps, tpu
+    strategy: str = "auto"  # Lightning Fabric's: auto, ddp, fsdp, …
+    precision: str = "32-true"  # 32-true, bf16-mixed, bf16-true, 16-mixed, …
+    compile: bool = False  # torch.compile of the model
+    deterministic: bool = False  # only deterministic operations; an operation without such a form is an error
+    debug: bool = False  # full traceback of every error
+    progress: bool = True  # a progress bar where the output is a terminal
+    retry_failed: bool = False  # runs a configuration again whose record says failed
+    rerun_stale: bool = False  # runs a configuration again whose record was made by other code
+    cache: Cache = field(default_factory=Cache)
+    heads: dict[str, Any] = field(default_factory=dict)  # TASK: the head of one task, a name or {name: …, options}; others take `head`
+    backbone: Any = None
+    head: Any = None
+    method: dict[str, Any] = field(default_factory=dict)  # NAME: options of each method of the list
+    dataset: Any = None
+    optimizer: Any = None
+    schedule: Any = None
+    tracker: dict[str, Any] = field(default_factory=dict)  # NAME: options of each tracker of the list
+    selection: Any = None
+    predictor: Any = None  # answers without training; the Trainer is passed by
+
+
+def documented() -> list[tuple[str, str, str, str]]:
+    """(key, type, default, what it means) of every key above that is no group, as this file's lines say it."""
+    rows, prefix = [], ""
+    for line in Path(__file__).read_text(encoding="utf-8").splitlines():
+        if line.startswith("class "):
+            prefix = "cache." if line.startswith("class Cache") else ""
+        found = re.fullmatch(r"    (\w+): (.+?) = (.+?)  # (.+)", line)
+        if found and found[1] not in KINDS:
+            rows.append((prefix + found[1], found[2], found[3].replace("field(default_factory=dict)", "{}"), found[4]))
+    return rows
+
+
+_AT_LEAST = {
+    "epochs": 1, "steps": 1, "batch_size": 1, "accumulate": 1, "patience": 1, "evaluate_every": 1, "num_nodes": 1, "log_every": 1,
+    "seed": 0, "checkpoint_seconds": 0,
+}
+
+
+def check_ranges(values: dict[str, Any], problems: Problems) -> None:
+    """Adds what is out of range among the plain top-level values."""
+    for key, least in _AT_LEAST.items():
+        if values[key] is not None and values[key] < least:
+            problems.add(key, f"{values[key]!r}: must be at least {least}")
+    if values["clip"] is not None and values["clip"] <= 0:
+        problems.add("clip", f"{values['clip']!r}: must be above 0, or null for no clipping")
+    if values["cache"]["memory_gb"] < 0:
+        problems.add("cache.memory_gb", f"{values['cache']['memory_gb']!r}: must be at least 0")
+    if values["accumulate"] > values["batch_size"] >= 1:
+        problems.add("accumulate", f"{values['accumulate']!r}: must be at most batch_size ({values['batch_size']})")
+    devices = values["devices"]
+    if devices != "auto" and (not isinstance(devices, int) or isinstance(devices, bool) or devices < 1):
+        problems.add("devices", f"{devices!r}: must be an integer of at least 1, or auto")
+    for key, allowed in (("accelerator", ACCELERATORS), ("precision", PRECISIONS), ("bn", BATCH_NORM)):
+        if values[key] not in allowed:
+            problems.add(key, f"{values[key]!r}: unknown; {nearest(values[key], allowed)}")

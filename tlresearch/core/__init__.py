@@ -1,0 +1,1 @@
+"""Types and contracts: what data, models, methods and the Trainer agree on."""

@@ -1,0 +1,112 @@
+"""The nouns that travel between data, model, methods and Trainer: plain NamedTuples (Fabric refuses frozen dataclasses)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tlresearch.core.rows import Rows
+
+IGNORE: Final = -100
+"""The label of a row (or token) that is unlabelled, as torch's cross entropy ignores it."""
+
+TRAIN: Final = 0
+UNLABELLED: Final = 1
+REPLAYED: Final = 2
+"""Values of `Batch.origin`: a row of the stage's training set, of its unlabelled rows, or of an earlier stage."""
+
+Inputs = Tensor | dict[str, Tensor]
+
+
+class Task(NamedTuple):
+    """A label space. kind: classification (multilabel, tagging, regression … follow); metric: its headline metric."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    metric: str = "accuracy"
+
+
+class Spec(NamedTuple):
+    """What all stages of a stream share. modality: image, text or vector; input_shape: (C, H, W) or (D,), None if it varies.
+
+    tasks: every task of the stream with its final labels; domains: names, a row's `domain` is an index into them.
+    """
+
+    modality: str
+    input_shape: tuple[int, ...] | None
+    tasks: tuple[Task, ...]
+    domains: tuple[str, ...] = ("default",)
+
+
+class Batch(NamedTuple):
+    """B rows on the device. x: (B, …) or a dict of such, preprocessed but not yet transformed (the Model does that).
+
+    y: task → (B,) class ids, (B, C) soft labels or (B, L) tags, IGNORE where unlabelled; domain, index, origin: (B,) int64
+    (origin: TRAIN, UNLABELLED or REPLAYED; index: the row's number in its dataset); weight: (B,) float32.
+    """
+
+    x: Inputs
+    y: dict[str, Tensor]
+    domain: Tensor
+    index: Tensor
+    origin: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:  # the number of rows, not of fields
+        return int(self.index.shape[0])
+
+
+class Features(NamedTuple):
+    """tokens: (B, L, D) or None where there is no sequence; pooled: (B, D); mask: (B, L) bool or None where all count."""
+
+    tokens: Tensor | None
+    pooled: Tensor
+    mask: Tensor | None
+
+
+class Output(NamedTuple):
+    """features of the backbone and logits: task → (B, C) or (B, L, C)."""
+
+    features: Features
+    logits: dict[str, Tensor]
+
+
+class Clock(NamedTuple):
+    """Where training stands. step counts optimizer steps of this stage from 0 to total - 1; validation: the last metrics."""
+
+    stage: int
+    epoch: int
+    step: int
+    total: int
+    validation: Mapping[str, float]
+
+    @property
+    def progress(self) -> float:
+        """The share of this stage's steps that lies behind, in [0, 1]."""
+        return self.step / max(self.total, 1)
+
+
+class Stage(NamedTuple):
+    """One experience of a stream. tasks: those trained here, with the labels seen so far (a head grows when they do)."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    train: Rows
+    validation: Rows
+    test: Rows
+    unlabelled: Rows | None = None
+
+    def without_test_labels(self) -> Stage:
+        """What methods and Trainer get to see: the test rows' labels are masked, as those of `unlabelled` always are."""
+        return self._replace(test=self.test.masked())
+
+
+class Stream(NamedTuple):
+    """An ordered sequence of stages (one for plain transfer) and what they share."""
+
+    spec: Spec
+    stages: tuple[Stage, ...]

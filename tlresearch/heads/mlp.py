@@ -1,0 +1,39 @@
+"""One hidden layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tlresearch.config.errors import require
+from tlresearch.config.registry import register
+from tlresearch.core.backbone import Backbone
+from tlresearch.core.head import Head
+from tlresearch.core.types import Features, Task
+from tlresearch.nn.linear import check_growth, grown
+
+
+@register("head", "mlp")
+class MLP(Head):
+    """Logits = W₂ max(0, W₁ z + b₁) + b₂ on the pooled features z (B, D) → (B, C).
+
+    Args:
+        width: hidden units, at least 1.
+        dropout: probability that a hidden unit is dropped in training, in [0, 1).
+    """
+
+    def __init__(self, backbone: Backbone, task: Task, *, width: int = 256, dropout: float = 0.0) -> None:
+        super().__init__()
+        require(width >= 1, "width", width, "an integer of at least 1")
+        require(0 <= dropout < 1, "dropout", dropout, "a number in [0, 1)")
+        self.labels = task.labels
+        self.hidden = nn.Sequential(nn.Linear(backbone.feature_dim, width), nn.ReLU(), nn.Dropout(dropout))
+        self.output = nn.Linear(width, len(task.labels))
+
+    def forward(self, features: Features) -> Tensor:
+        logits: Tensor = self.output(self.hidden(features.pooled))
+        return logits
+
+    def grow(self, task: Task) -> None:
+        check_growth(self.labels, task.labels)
+        self.labels = task.labels
+        self.output = grown(self.output, len(task.labels))

@@ -1,0 +1,1 @@
+"""Answers without training: one class, one file."""

@@ -1,0 +1,61 @@
+"""What makes two runs the same run: configuration, data and weights, without what does not change the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tlresearch
+from tlresearch.config.registry import index
+
+IRRELEVANT = frozenset(
+    """store data_dir devices num_nodes accelerator strategy tracker debug progress retry_failed rerun_stale cache
+    checkpoint_seconds log_every preset gradient_checkpointing compile""".split()
+)
+"""Top-level keys that are not part of the identity."""
+
+
+def identity(config: Mapping[str, Any], fingerprint: str, weights: str, rates: Any) -> str:
+    """16 hexadecimal digits. Paths do not count (what lies there does, through fingerprint and weights).
+
+    Methods enter as an ordered list; `finetune`, which says "everything", is the default and left out.
+    """
+    kept = {key: value for key, value in config.items() if key not in IRRELEVANT}
+    kept["method"] = [[name, options] for name, options in config["method"].items() if name != "finetune"]
+    kept["backbone"] = {**config["backbone"], "weights": weights}
+    kept["dataset"] = _without_paths(config["dataset"])
+    if config["steps"] is not None:
+        kept["epochs"] = None  # steps win over epochs
+    text = json.dumps([kept, fingerprint, rates], sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in options.items() if k != "path" and not k.endswith("_path")}
+    return {k: _without_paths(v) if isinstance(v, Mapping) else v for k, v in kept.items()}
+
+
+def source_hashes(config: Mapping[str, Any]) -> dict[str, str]:
+    """Component → hash of the file it is written in; "tlresearch" → hash of core, nn and training."""
+    chosen = [(kind, config[kind]["name"]) for kind in ("backbone", "head", "dataset", "optimizer", "schedule", "selection")]
+    chosen += [("method", name) for name in config["method"]]
+    entries = index()
+    hashes = {f"{kind}.{name}": _hash([Path(entries[kind, name].file)]) for kind, name in chosen}
+    return {**hashes, "tlresearch": _framework()}
+
+
+@cache
+def _framework() -> str:
+    home = Path(tlresearch.__file__).parent
+    return _hash(sorted(path for part in ("core", "nn", "training") for path in (home / part).rglob("*.py")))
+
+
+def _hash(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,92 @@
+"""A run as its record: metrics, cost, configuration, and the trained model on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlresearch.config.errors import ConfigError
+from tlresearch.results import store
+from tlresearch.results.identity import source_hashes
+
+if TYPE_CHECKING:
+    from tlresearch.core.model import Model
+
+HEADLINE = "test.accuracy"
+
+
+class Run:
+    """One run of a store. `Run.load("runs/0a1b…").model` is the trained model, heads included, ready to evaluate."""
+
+    def __init__(self, folder: Path, record: Mapping[str, Any]) -> None:
+        self.folder, self.record = folder, dict(record)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Reads a run folder; raises ConfigError where there is no record."""
+        record = store.read_record(Path(folder))
+        if record is None:
+            raise ConfigError(f"{str(folder)!r}: no run here (no {store.RECORD}); `tlresearch report` lists the runs of a store")
+        return cls(Path(folder), record)
+
+    @property
+    def identity(self) -> str:
+        return str(self.record["identity"])
+
+    @property
+    def status(self) -> str:
+        """done, failed, interrupted or running."""
+        return str(self.record["status"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        return dict(self.record.get("config", {}))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Nested: metrics["test"]["accuracy"]. Empty where the run is not done."""
+        return dict(self.record.get("metrics", {}))
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        return dict(self.record.get("cost", {}))
+
+    @property
+    def metric(self) -> str:
+        """The name of the headline metric."""
+        return HEADLINE
+
+    @property
+    def value(self) -> float:
+        """The headline metric; NaN where the run is not done."""
+        return float(look_up(self.metrics, HEADLINE, float("nan")))
+
+    @property
+    def stale(self) -> bool:
+        """Whether the code that made it has changed since (its components, or the training code)."""
+        try:
+            return bool(self.record.get("sources") != source_hashes(self.config))
+        except (KeyError, ConfigError):
+            return True  # a component that is gone cannot be the same
+
+    @cached_property
+    def model(self) -> Model:
+        """The reported weights in the architecture of the configuration, on the CPU, in evaluation mode."""
+        from tlresearch.training.loading import load_model
+
+        if self.status != "done":
+            raise ConfigError(f"{str(self.folder)!r} is {self.status}: only a run that is done has a model")
+        return load_model(self.folder, self.config)
+
+
+def look_up(values: Mapping[str, Any], key: str, default: Any = None) -> Any:
+    """A value by its dotted name, `default` where any part is missing."""
+    found: Any = values
+    for part in key.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return default
+        found = found[part]
+    return found

@@ -1,0 +1,29 @@
+"""Half a cosine, after an optional warm-up."""
+
+from __future__ import annotations
+
+import math
+
+from tlresearch.config.errors import require
+from tlresearch.config.registry import register
+from tlresearch.core.types import Clock
+
+
+@register("schedule", "cosine")
+def cosine(clock: Clock, *, warmup: float = 0.0, final: float = 0.0) -> float:
+    """Cosine annealing without restarts (Loshchilov and Hutter, 2017, arXiv:1608.03983, equation 5).
+
+    final + (1 − final) · (1 + cos πp) / 2, where p in [0, 1) is the share of the steps after the warm-up that lies
+    behind; during it progress / warmup, from 0 at the first step (as transformers' schedules).
+
+    Args:
+        clock: where the stage stands.
+        warmup: share of the stage's steps, in [0, 1).
+        final: the factor that the last step comes close to, in [0, 1].
+    """
+    require(0 <= warmup < 1, "warmup", warmup, "a share of the steps in [0, 1)")
+    require(0 <= final <= 1, "final", final, "a factor in [0, 1]")
+    if clock.progress < warmup:
+        return clock.progress / warmup
+    p = (clock.progress - warmup) / (1 - warmup)
+    return final + (1 - final) * (1 + math.cos(math.pi * p)) / 2

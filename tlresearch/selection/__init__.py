@@ -1,0 +1,1 @@
+"""The rule that picks the reported checkpoint: one class, one file."""

@@ -1,0 +1,1 @@
+"""The Fabric loop and what it stands on."""

@@ -1,0 +1,120 @@
+"""From a resolved configuration to objects: model, methods, optimizer, schedule, selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tlresearch.config.build import build
+from tlresearch.config.errors import ConfigError, Problem, Problems
+from tlresearch.config.registry import load
+from tlresearch.core.backbone import Backbone
+from tlresearch.core.head import Head
+from tlresearch.core.method import Method, uses
+from tlresearch.core.model import Model, pristine
+from tlresearch.core.seeding import seeded
+from tlresearch.core.types import Spec, Stage, Task
+from tlresearch.training.parameters import Rates
+
+Config = Mapping[str, Any]
+
+
+class Assembly(NamedTuple):
+    """A model with its methods set up. original: `pristine(backbone)`, to know later what has changed."""
+
+    model: Model
+    methods: dict[str, Method]
+    original: dict[int, int]
+
+
+def assemble(config: Config, spec: Spec, first: Stage) -> Assembly:
+    """Backbone, the first stage's heads and the methods; all mistakes are collected and raised together."""
+    problems = Problems()
+    problems.attempt("", lambda: check_fit(config, spec))
+    methods = {
+        name: problems.attempt("", lambda name=name, options=options: build("method", {**options, "name": name}))  # type: ignore[misc]
+        for name, options in config["method"].items()
+    }
+    problems.raise_any()
+    with seeded(config["seed"], "backbone"):
+        backbone = build("backbone", config["backbone"], spec=spec)
+    model = Model(backbone)
+    original = pristine(backbone)
+    prepare_heads(model, config, first.tasks)
+    for name, method in methods.items():
+        with seeded(config["seed"], "method", name):
+            problems.attempt(f"method.{name}", lambda method=method: method.setup(model, spec))  # type: ignore[misc]
+    problems.raise_any()
+    _check_methods(methods)
+    return Assembly(model, methods, original)
+
+
+def check_fit(config: Config, spec: Spec) -> None:
+    """Refuses a backbone that cannot read the data and heads that cannot serve the tasks."""
+    backbone = config["backbone"]["name"]
+    reads = load("backbone", backbone).modalities
+    if spec.modality not in reads:
+        from tlresearch.config.registry import index
+
+        fitting = sorted(
+            e.name for e in index().values() if e.kind == "backbone" and not e.error
+            and spec.modality in load("backbone", e.name).modalities
+        )
+        raise ConfigError(
+            Problem(
+                "backbone",
+                f"{backbone!r} reads {', '.join(sorted(reads))} and dataset={config['dataset']['name']} gives "
+                f"{spec.modality}; choose one of: {', '.join(fitting)}",
+            )
+        )
+    for task in spec.tasks:
+        head = head_config(config, task)
+        kinds = load("head", head["name"]).kinds
+        if task.kind not in kinds:
+            raise ConfigError(
+                Problem("head", f"{head['name']!r} serves {', '.join(sorted(kinds))}; task {task.name!r} is {task.kind}")
+            )
+
+
+def head_config(config: Config, task: Task) -> dict[str, Any]:
+    """The head of a task: `heads.TASK` where it is given (a name or a mapping), the run's `head` otherwise."""
+    own = config["heads"].get(task.name)
+    if own is None:
+        return dict(config["head"])
+    return {"name": own} if isinstance(own, str) else dict(own)
+
+
+def prepare_heads(model: Model, config: Config, tasks: tuple[Task, ...]) -> None:
+    """Builds the heads of tasks that are new and grows those whose labels have grown; seeded by seed and task alone."""
+    device = next(model.backbone.parameters()).device
+    for task in tasks:
+        with seeded(config["seed"], "head", task.name, len(task.labels)):
+            if model.has_head(task.name):
+                model.grow_head(task)
+                continue
+            options = head_config(config, task)
+            head: Head = build("head", options, backbone=model.backbone, task=task)
+            model.add_head(task, head, options.get("pooling", "auto"))
+    model.to(device)
+
+
+def recommended_rates(config: Config) -> Rates:
+    """`optimizer.lr` for everything where it is set; otherwise what methods, backbone and heads recommend.
+
+    Recommendations are meant for AdamW; an optimizer with another scale says so (`recommended_scale`).
+    """
+    methods = {name: load("method", name) for name in config["method"]}
+    lr = config["optimizer"]["lr"]
+    if lr is not None:
+        return Rates(lr, lr, dict.fromkeys(methods, lr), 1.0)
+    scale = getattr(load("optimizer", config["optimizer"]["name"]), "recommended_scale", 1.0)
+    backbone: type[Backbone] = load("backbone", config["backbone"]["name"])
+    own = [m.learning_rate for m in methods.values() if m.learning_rate is not None]
+    body = min(own) if own else backbone.learning_rate
+    return Rates(body * scale, None, {n: m.aux_learning_rate * scale for n, m in methods.items()}, scale)
+
+
+def _check_methods(methods: Mapping[str, Method]) -> None:
+    combiners = [name for name, method in methods.items() if uses(method, "combine")]
+    if len(combiners) > 1:
+        raise ConfigError(Problem("method", f"{combiners}: only one method of a run can combine gradients; keep one"))

@@ -1,0 +1,100 @@
+"""Predictions and metrics of one set of rows; the only place that sees test labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tlresearch.core.distributed import ranks
+from tlresearch.core.method import Batches, Method, uses
+from tlresearch.core.model import Model
+from tlresearch.core.types import IGNORE, Batch
+
+
+class Predictions(NamedTuple):
+    """Of N rows, in the order of their `index`: logits (N, C), ids y and predicted (N,), loss, domain, index (N,)."""
+
+    logits: Tensor
+    y: Tensor
+    predicted: Tensor
+    loss: Tensor
+    domain: Tensor
+    index: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """The share of rows predicted right, in [0, 1]."""
+        return float((self.predicted == self.y).float().mean()) if len(self.y) else float("nan")
+
+
+@contextmanager
+def evaluating(model: Model, methods: Mapping[str, Method], batches: Batches) -> Iterator[None]:
+    """Evaluation mode within every method's `evaluating` context; the former modes are put back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    with ExitStack() as stack:
+        for method in methods.values():
+            if uses(method, "evaluating"):
+                stack.enter_context(method.evaluating(model, batches))
+        yield
+    for module, mode in modes.items():
+        module.training = mode
+
+
+def predict(
+    model: Model, batches: Iterable[Batch], tasks: Iterable[str], precision: Callable[[], AbstractContextManager[Any]]
+) -> dict[str, Predictions]:
+    """Logits, decoded predictions and losses of the tasks' labelled rows, gathered over ranks, on the CPU."""
+    parts: dict[str, list[tuple[Tensor, ...]]] = {task: [] for task in tasks}
+    with torch.no_grad():
+        for batch in batches:
+            with precision():
+                out = model(batch.x)
+            for task, found in parts.items():
+                y = batch.y.get(task)
+                if y is None or task not in out.logits:
+                    continue
+                head, logits = model.head(task), out.logits[task].float()
+                losses = torch.zeros_like(batch.weight) if head.closed_form else head.loss(logits, y)
+                predicted = head.predict(logits, out.features.mask)
+                row = (logits, y, predicted, losses, batch.domain, batch.index)
+                keep = y != IGNORE
+                found.append(tuple(t[keep].cpu() for t in row))
+    return {task: _gather([torch.cat(columns) for columns in zip(*found, strict=True)])
+            for task, found in parts.items() if found}
+
+
+def _gather(columns: list[Tensor]) -> Predictions:
+    if ranks() > 1:
+        everyone: list[Any] = [None] * ranks()
+        dist.all_gather_object(everyone, columns)
+        columns = [torch.cat(list(parts)) for parts in zip(*everyone, strict=True)]
+    order = torch.argsort(columns[-1], stable=True)
+    return Predictions(*(column[order] for column in columns))
+
+
+def metrics(predictions: Predictions) -> dict[str, float]:
+    """accuracy, macro_f1 over the classes that occur (both from torchmetrics) and mean loss."""
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+    if not len(predictions.y):
+        return {}
+    classes = max(predictions.logits.shape[1], 2)
+    arguments = (predictions.predicted, predictions.y, classes)
+    return {
+        "accuracy": float(multiclass_accuracy(*arguments, average="micro")),
+        "macro_f1": float(multiclass_f1_score(*arguments, average="macro")),
+        "loss": float(predictions.loss.mean()),
+    }
+
+
+def synchronise_buffers(model: Model) -> None:
+    """Rank 0's buffers (BatchNorm statistics) on every rank, as DDP does at its next forward pass."""
+    if ranks() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)

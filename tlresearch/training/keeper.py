@@ -1,0 +1,144 @@
+"""Selection, early stopping and resumable checkpoints of one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tlresearch.core.distributed import broadcast, rank
+from tlresearch.core.method import Method
+from tlresearch.core.model import Model, changed_names
+from tlresearch.core.tracker import Selection
+from tlresearch.training import checkpoint
+from tlresearch.training.cost import Cost
+
+if TYPE_CHECKING:
+    from tlresearch.training.trainer import Position, Trainer
+
+STATE = "state.safetensors"
+MODEL = "model.safetensors"
+
+
+class RunKeeper:
+    """The Trainer's Keeper. It owns what outlives a step: the best weights so far and the file to resume from.
+
+    Args:
+        original: `pristine(backbone)`; validate: the metrics of the model as it stands; tensors() says what is saved.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        model: Model,
+        methods: Mapping[str, Method],
+        original: Mapping[int, int],
+        selection: Selection,
+        validate: Callable[[], dict[str, float]],
+        cost: Cost,
+    ) -> None:
+        self.model, self.methods, self.original, self.selection = model, methods, original, selection
+        self.evaluate, self.cost = validate, cost
+        self.patience: int | None = config["patience"]
+        self.seconds_between: float = config["checkpoint_seconds"]
+        self.folder: Path | None = None
+        self.trainer: Trainer | None = None
+        self.finished: list[dict[str, Any]] = []
+        self.best: tuple[int, dict[str, Tensor], dict[str, dict[str, Any]]] | None = None
+        self._resumed: dict[str, dict[str, Any]] | None = None
+        self._saved = time.monotonic()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of all tensors of the model that its weights file cannot give back."""
+        return checkpoint.model_state(self.model, changed_names(self.model, self.original))
+
+    def after_evaluation(self, position: Position) -> bool:
+        best = self.selection.best(position.history)
+        if best == len(position.history) - 1:
+            self.best = (best, self.tensors(), checkpoint.method_states(self.methods))
+        return self.patience is not None and len(position.history) - 1 - best >= self.patience
+
+    def back_to_best(self) -> None:
+        """Model and methods as they were at the selected evaluation."""
+        if self.best is not None:
+            checkpoint.load_model(self.model, self.best[1])
+            checkpoint.load_methods(self.methods, self.best[2])
+
+    def due(self) -> bool:
+        """Whether the time between checkpoints is over, by rank 0's clock."""
+        over = time.monotonic() - self._saved >= self.seconds_between
+        return broadcast(over)
+
+    def thaw(self, names: list[str]) -> None:
+        """What begins to move now was still as it is when the best weights were taken: it belongs to them."""
+        if self.best is not None:
+            wanted = {*names, *(name for name, _ in self.model.named_buffers())} - set(self.best[1])
+            self.best[1].update(checkpoint.model_state(self.model, wanted))
+
+    def save(self, position: Position, within: bool = True) -> None:
+        """Writes the file that an interrupted run goes on from (one file, replaced in one step).
+
+        within: in the middle of a stage, with an optimizer; otherwise between two.
+        """
+        self._saved = time.monotonic()
+        if rank() or self.folder is None:
+            return
+        assert self.trainer is not None
+        optimizer = self.trainer.optimizer if within else None
+        parts: dict[str, dict[str, dict[str, Any]]] = {
+            "model": {"": dict(self.tensors())},
+            "optimizer": checkpoint.optimizer_state(self.model, optimizer),
+            "method": checkpoint.method_states(self.methods),
+        }
+        if self.best is not None:
+            parts |= {"best_model": {"": dict(self.best[1])}, "best_method": self.best[2]}
+        tensors, rest = {}, {}
+        for name, part in parts.items():
+            flat, rest[name] = checkpoint.split_state(part)
+            tensors |= {f"{name}/{key}": tensor for key, tensor in flat.items()}
+        extra = {
+            "position": vars(position),
+            "rest": rest,
+            "best": None if self.best is None else self.best[0],
+            "within": within,
+            "finished": self.finished,
+            "trainer": self.trainer.counters(),
+            "seconds": dict(self.cost.seconds),
+        }
+        checkpoint.write(self.folder / STATE, tensors, extra)
+
+    def open(self, folder: Path, prepare: Callable[[int], None]) -> dict[str, Any] | None:
+        """Starts in a folder; where a checkpoint lies there, loads it and returns the position to go on from.
+
+        prepare: called with the stage's number before weights are loaded, so that all heads are there and grown.
+        """
+        self.folder, self._saved = folder, time.monotonic()
+        if not (folder / STATE).exists():
+            return None
+        tensors, extra = checkpoint.read(folder / STATE)
+        prepare(extra["position"]["stage"])
+        parts = {
+            name: checkpoint.join_state(checkpoint.below(tensors, f"{name}/"), rest)
+            for name, rest in extra["rest"].items()
+        }
+        checkpoint.load_model(self.model, parts["model"][""])
+        checkpoint.load_methods(self.methods, parts["method"])
+        if extra["best"] is not None:
+            self.best = (extra["best"], parts["best_model"][""], parts["best_method"])
+        assert self.trainer is not None
+        self.trainer.load_counters(extra["trainer"])
+        self.finished = extra["finished"]
+        self.cost.seconds.update(extra["seconds"])
+        self._resumed = parts["optimizer"] if extra["within"] else None
+        position: dict[str, Any] = extra["position"]
+        return position
+
+    def restore(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Called by the Trainer once a stage's optimizer exists."""
+        if self._resumed is not None:
+            states, self._resumed = self._resumed, None
+            checkpoint.load_optimizer(self.model, optimizer, states)

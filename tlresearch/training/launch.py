@@ -1,0 +1,151 @@
+"""Devices and processes: Fabric, and the ranks of a run on several devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from tlresearch.config.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def check_devices(config: Mapping[str, Any]) -> None:
+    """Refuses an accelerator that is not there and more devices than there are."""
+    accelerator, devices = config["accelerator"], config["devices"]
+    if accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
+        mps = " or mps" if torch.backends.mps.is_available() else ""
+        raise ConfigError(Problem("accelerator", f"{accelerator!r}: this machine has none; allowed here: auto, cpu{mps}"))
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(Problem("accelerator", "'mps': this machine has none; allowed here: auto, cpu"))
+    there = torch.cuda.device_count()
+    if accelerator != "cpu" and there and isinstance(devices, int) and devices > there:
+        raise ConfigError(Problem("devices", f"{devices}: this machine has {there}; give at most that many"))
+    if config["num_nodes"] > 1 and not within_ranks():
+        raise ConfigError(Problem("num_nodes", (
+            f"{config['num_nodes']}: start every node's processes with torchrun or srun, e.g. "
+            "torchrun --nnodes 2 --nproc-per-node 4 -m tlresearch train …"
+        )))
+
+
+def device_count(config: Mapping[str, Any]) -> int:
+    if config["devices"] != "auto":
+        return int(config["devices"])
+    return max(torch.cuda.device_count(), 1) if config["accelerator"] != "cpu" else 1
+
+
+def within_ranks() -> bool:
+    """Whether this process is already one of several (started by us, torchrun or a scheduler)."""
+    return "LOCAL_RANK" in os.environ or "SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ
+
+
+def needs_ranks(config: Mapping[str, Any]) -> bool:
+    return device_count(config) > 1 and not within_ranks()
+
+
+def make_fabric(config: Mapping[str, Any]) -> Fabric:
+    """Fabric, launched: its own launcher would repeat the command line, so processes are there before it."""
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(
+        accelerator=config["accelerator"],
+        devices=device_count(config),
+        num_nodes=config["num_nodes"],
+        strategy=config["strategy"],
+        precision=config["precision"],
+    )
+    fabric.launch()
+    return fabric
+
+
+def start_ranks(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Starts one process a device on the resolved configuration file and waits; if one dies, all end.
+
+    A user's mistake found in the ranks is raised here as it would be in one process.
+    """
+    count = device_count(config)
+    with tempfile.TemporaryDirectory(prefix="tlresearch-") as folder:
+        job = Path(folder) / "job.json"
+        job.write_text(json.dumps({"config": dict(config), "overrides": list(overrides)}))
+        shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
+        shared.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // count, 1)))
+        command = [sys.executable, "-m", "tlresearch.rank", str(job)]
+        processes = [
+            subprocess.Popen(
+                command,
+                env={**shared, "LOCAL_RANK": str(i), "RANK": str(i), "WORLD_SIZE": str(count)},
+                stdout=None if i == 0 else subprocess.DEVNULL,
+                stderr=None if i == 0 else subprocess.DEVNULL,
+            )
+            for i in range(count)
+        ]
+        try:
+            _wait(processes)
+        finally:
+            _end(processes)
+        mistakes = Path(folder) / "mistakes.json"
+        if mistakes.exists():
+            raise ConfigError(*(Problem(*problem) for problem in json.loads(mistakes.read_text())))
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Until all have ended, or one has ended badly."""
+    waiting = list(processes)
+    while waiting:
+        for process in list(waiting):
+            try:
+                code = process.wait(timeout=0.1)
+            except subprocess.TimeoutExpired:
+                continue
+            waiting.remove(process)
+            if code:
+                return
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def end_ranks() -> None:
+    """Leaves the process group, so that the process can end (or run on alone)."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextmanager
+def determinism(wanted: bool) -> Iterator[None]:
+    """Only deterministic operations inside; an operation that has no such form is an error."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

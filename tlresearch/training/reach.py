@@ -1,0 +1,65 @@
+"""Finds the parameters that no loss reaches, before they upset ranks or pass for trained."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from tlresearch.core.batching import take
+from tlresearch.core.method import Method
+from tlresearch.core.model import Model
+from tlresearch.core.seeding import seeded
+from tlresearch.core.types import TRAIN, UNLABELLED, Batch, Clock
+from tlresearch.training.gradients import Gradients, total
+
+logger = logging.getLogger("tlresearch")
+ROWS = 4
+"""Rows of each origin in the trial batch: enough for BatchNorm, cheap."""
+
+
+def freeze_unreached(
+    model: Model, gradients: Gradients, methods: Mapping[str, Method], batch: Batch, clock: Clock
+) -> tuple[list[str], float]:
+    """One trial pass over a few rows: trainable parameters without a gradient are frozen and their names returned.
+
+    The second value is the floating-point operations of forward and backward pass per row of the batch.
+
+    It leaves no trace: random states, buffers and the methods' state are put back.
+    """
+    states = {name: copy.deepcopy(method.state_dict()) for name, method in methods.items()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    rows = [torch.nonzero(batch.origin == origin).flatten()[:ROWS] for origin in (TRAIN, UNLABELLED)]
+    part = take(batch, torch.cat(rows))
+    with seeded("reach"), FlopCounterMode(display=False) as counter:
+        for method in methods.values():
+            part = method.batch(model, part, clock)
+        with gradients.precision():
+            out = model(part.x)
+        grads = _gradients(total(gradients.terms(part, out, clock)), trainable)
+    for name, buffer in model.named_buffers():
+        if not torch.equal(buffer, buffers[name]):
+            buffer.copy_(buffers[name])
+    for name, method in methods.items():
+        if states[name]:
+            method.load_state_dict(states[name])
+    unreached = [name for name, gradient in grads.items() if gradient is None]
+    for name in unreached:
+        trainable[name].requires_grad_(False)
+    if unreached:
+        logger.info("no loss reaches %d parameters, which stay frozen: %s", len(unreached), ", ".join(unreached))
+    return unreached, counter.get_total_flops() / len(part)
+
+
+def _gradients(loss: Tensor, trainable: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+    if not loss.requires_grad:
+        return dict.fromkeys(trainable)
+    values = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True)
+    return dict(zip(trainable, values, strict=True))
+
+

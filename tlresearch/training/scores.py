@@ -1,0 +1,75 @@
+"""The numbers of a finished run from its predictions: overall, by stage and by domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tlresearch.core.types import Stage, Stream
+from tlresearch.training.evaluate import Predictions, metrics
+from tlresearch.training.trainer import Position
+
+Found = Mapping[int, Mapping[str, Predictions]]
+"""Stage number → task → predictions on that stage's test rows, all made by the same weights."""
+
+
+def stage_row(stage: Stage, position: Position, best: int, predictions: Found) -> dict[str, Any]:
+    """What is kept of a stage when it ends: its selected evaluation and the accuracy on the test of every stage so far."""
+    return {
+        "name": stage.name,
+        "steps": position.step,
+        "evaluations": len(position.history),
+        "selected": best,
+        "validation": position.history[best],
+        "test_accuracy": [_accuracy(list(found.values())) for _, found in sorted(predictions.items())],
+    }
+
+
+def summarise(stream: Stream, finished: Sequence[Mapping[str, Any]], predictions: Found) -> dict[str, Any]:
+    """`metrics` (test, domain, stage, validation) and `stages` of the record; rates are fractions in [0, 1].
+
+    Over several stages `test` pools all rows; `forgetting` is the mean over all stages but the last of the best
+    accuracy a stage ever had minus the one it ends with (Chaudhry et al., 2018, arXiv:1801.10112, eq. 3).
+    """
+    pooled = [found for tasks in predictions.values() for found in tasks.values()]
+    by_task: dict[str, list[Predictions]] = {}
+    for tasks in predictions.values():
+        for task, found in tasks.items():
+            by_task.setdefault(task, []).append(found)
+    own = {task: metrics(_concatenate(parts)) for task, parts in by_task.items()}
+    weights = {task: sum(len(part.y) for part in parts) for task, parts in by_task.items()}
+    test: dict[str, Any] = {
+        name: sum(own[t][name] * weights[t] for t in own) / sum(weights.values()) for name in next(iter(own.values()))
+    }
+    test["rows"] = sum(len(found.y) for found in pooled)
+    if len(own) > 1:
+        test |= own
+    result: dict[str, Any] = {"test": test, "validation": finished[-1]["validation"]}
+    domains = torch.cat([found.domain for found in pooled])
+    right = torch.cat([(found.predicted == found.y).float() for found in pooled])
+    if len(stream.spec.domains) > 1:
+        result["domain"] = {
+            name: {"accuracy": float(right[domains == i].mean()), "rows": int((domains == i).sum())}
+            for i, name in enumerate(stream.spec.domains)
+            if bool((domains == i).any())
+        }
+    if len(stream.stages) > 1:
+        matrix = [row["test_accuracy"] for row in finished]
+        result["stage"] = {str(i): {"accuracy": value} for i, value in enumerate(matrix[-1])}
+        earlier = range(len(matrix) - 1)
+        result["forgetting"] = sum(max(row[i] for row in matrix[i:]) - matrix[-1][i] for i in earlier) / len(earlier)
+    return {"metrics": result, "stages": list(finished)}
+
+
+def _accuracy(parts: Sequence[Predictions]) -> float:
+    right = torch.cat([(found.predicted == found.y).float() for found in parts])
+    return float(right.mean())
+
+
+def _concatenate(parts: Sequence[Predictions]) -> Predictions:
+    width = max(part.logits.shape[1] for part in parts)
+    wide = [torch.nn.functional.pad(p.logits, (0, width - p.logits.shape[1]), value=-torch.inf) for p in parts]
+    columns = [torch.cat([getattr(part, name) for part in parts]) for name in Predictions._fields[1:]]
+    return Predictions(torch.cat(wide), *columns)

@@ -1,0 +1,243 @@
+"""The Fabric loop: the only owner of optimizer, backward pass, precision and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tlresearch.config.errors import ConfigError
+from tlresearch.core.batching import move
+from tlresearch.core.distributed import rank, ranks
+from tlresearch.core.method import Batches, Method, uses
+from tlresearch.core.model import Model
+from tlresearch.core.seeding import reseed
+from tlresearch.core.types import UNLABELLED, Batch, Clock
+from tlresearch.training.data import Endless, Prepared, ahead
+from tlresearch.training.gradients import Gradients
+from tlresearch.training.meter import Meter
+from tlresearch.training.parameters import (
+    MakeOptimizer, Rates, build_optimizer, choose_trainable, parameter_groups, set_modes,
+)
+from tlresearch.training.reach import freeze_unreached
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Schedule = Callable[[Clock], float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in what portions to train; the keys of the configuration, resolved."""
+
+    seed: int
+    epochs: int
+    steps: int | None
+    batch_size: int
+    accumulate: int
+    clip: float | None
+    bn: str
+    evaluate_every: int | None
+    log_every: int
+    progress: bool
+
+
+@dataclass
+class Position:
+    """Where a stage's training stands; all that resuming needs beside tensors."""
+
+    stage: int = 0
+    step: int = 0
+    total: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    """The validation metrics of every evaluation of this stage so far."""
+
+
+class Keeper(Protocol):
+    """What a stage's training reports to: evaluation, selection and checkpoints, which are not the loop's business."""
+
+    def evaluate(self) -> dict[str, float]:
+        """The validation metrics of the model as it stands."""
+
+    def after_evaluation(self, position: Position) -> bool:
+        """Told of every evaluation; returns whether to stop early."""
+
+    def thaw(self, names: list[str]) -> None:
+        """Told which parameters begin to move in the middle of a stage, before they do."""
+
+    def due(self) -> bool:
+        """Whether a resumable checkpoint should be written now; all ranks give the same answer."""
+
+    def save(self, position: Position) -> None:
+        """Writes that checkpoint."""
+
+    def restore(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Fills a fresh optimizer where an interrupted stage goes on."""
+
+
+class Trainer:
+    """Trains one model through the stages of a stream.
+
+    Args:
+        fabric: launched; model: on its device, methods set up, heads present.
+        log: takes values by name and the number of steps since the run began.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: Model,
+        methods: Mapping[str, Method],
+        plan: Plan,
+        rates: Rates,
+        make_optimizer: MakeOptimizer,
+        schedule: Schedule,
+        log: Callable[[dict[str, float], int], None],
+    ) -> None:
+        self.fabric, self.model, self.methods, self.plan = fabric, model, dict(methods), plan
+        self.rates, self.make_optimizer, self.schedule, self.log = rates, make_optimizer, schedule, log
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.wrapped: nn.Module = model
+        self.unreached: list[str] = []
+        self.steps_before = 0
+        self.flops, self.flops_per_row = 0.0, 0.0
+        self._trainable: frozenset[int] | None = None
+        self._clipped: list[nn.Parameter] = []
+        hooks = ("batch", "on_gradients", "after_step")
+        self.hooks = {hook: [m for m in self.methods.values() if uses(m, hook)] for hook in hooks}
+        self.gradients = Gradients(fabric, model, self.methods, plan.accumulate)
+
+    def total_steps(self, rows: int) -> int:
+        """Optimizer steps of a stage with so many training rows."""
+        return self.plan.steps or self.plan.epochs * self.steps_per_epoch(rows)
+
+    def steps_per_epoch(self, rows: int) -> int:
+        return -(-rows // min(self.plan.batch_size, rows))
+
+    def fit(self, train: Prepared, unlabelled: Prepared | None, position: Position, keeper: Keeper) -> None:
+        """Takes the steps of one stage from `position` on; evaluates each epoch or every `evaluate_every` steps."""
+        position.total = self.total_steps(len(train))
+        per_epoch = self.steps_per_epoch(len(train))
+        every = self.plan.evaluate_every or per_epoch
+        self.optimizer, self._trainable, self.unreached = None, None, []
+        meter = Meter(self.log, self.plan.log_every, position.total, self.steps_before, self.plan.progress)
+        clock = self._clock(position, per_epoch)
+        choose_trainable(self.model, self.methods, clock)
+        set_modes(self.model, self.plan.bn)
+        if not any(p.requires_grad for p in self.model.parameters()):
+            return  # only closed forms: nothing to step
+        trial = next(self._batches(train, unlabelled, 0, 1))
+        self.unreached, self.flops_per_row = freeze_unreached(self.model, self.gradients, self.methods, trial, clock)
+        self._choose(clock, keeper)
+        keeper.restore(self.optimizer)
+        for batch in self._batches(train, unlabelled, position.step, position.total):
+            clock = self._clock(position, per_epoch)
+            if position.step % per_epoch == 0 and position.step:
+                self._choose(clock, keeper)
+            self.step(batch, clock, meter)
+            self.flops += self.flops_per_row * len(batch)
+            position.step += 1
+            evaluated = position.step % every == 0 or position.step == position.total
+            if evaluated:
+                meter.flush(position.step)
+                position.history.append(keeper.evaluate())
+                last = position.history[-1]
+                self.log({f"validation/{name}": value for name, value in last.items()}, self.steps_before + position.step)
+                meter.metric(last)
+                set_modes(self.model, self.plan.bn)
+                if keeper.after_evaluation(position):
+                    break
+            if (evaluated or position.step % self.plan.log_every == 0) and keeper.due():
+                keeper.save(position)  # only where the meter was read: no term is lost or non-finite
+        meter.close()
+        self.steps_before += position.step
+
+    def step(self, batch: Batch, clock: Clock, meter: Meter) -> None:
+        """One optimizer step on one global batch (this rank's rows of it)."""
+        reseed(self.plan.seed, clock.stage, clock.step, rank())  # each step's randomness is its own: resuming is exact
+        for method in self.hooks["batch"]:
+            batch = method.batch(self.model, batch, clock)
+        meter.add(self.gradients(self.wrapped, batch, clock), len(batch), clock.step)
+        for method in self.hooks["on_gradients"]:
+            method.on_gradients(self.model, clock)
+        if self.optimizer is not None:
+            if self.plan.clip is not None:
+                nn.utils.clip_grad_norm_(self._clipped, self.plan.clip)
+            factor = self.schedule(clock)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        for method in self.hooks["after_step"]:
+            method.after_step(self.model, clock)
+
+    def counters(self) -> dict[str, float]:
+        """What is carried over to the process that resumes the run."""
+        return {"steps_before": self.steps_before, "flops": self.flops}
+
+    def load_counters(self, counters: Mapping[str, float]) -> None:
+        self.steps_before, self.flops = int(counters["steps_before"]), counters["flops"]
+
+    def batches(self, prepared: Mapping[str, Prepared]) -> Batches:
+        """What methods get: split → its batches in order, sharded over ranks, on the device, before any transform."""
+
+        def of(split: str) -> Iterator[Batch]:
+            rows = prepared.get(split)
+            if rows is None:
+                raise ConfigError(f"there are no {split!r} rows here; this stage has {', '.join(sorted(prepared))}")
+            plan = torch.arange(rank(), len(rows), ranks()).split(self.plan.batch_size)
+            return (move(batch, self.fabric.device) for batch in rows.batches(plan))
+
+        return of
+
+    def _batches(self, train: Prepared, unlabelled: Prepared | None, start: int, stop: int) -> Iterator[Batch]:
+        """The joined batches of steps start … stop - 1, on the device."""
+        seed, stage_size = self.plan.seed, min(self.plan.batch_size, len(train))
+        extra = sum(method.unlabelled for method in self.methods.values())
+        orders = [(train, Endless(len(train), seed, "order", self.steps_before), stage_size)]
+        if extra and unlabelled is not None:
+            count = max(round(extra * stage_size), 1)
+            orders.append((unlabelled, Endless(len(unlabelled), seed, "unlabelled", self.steps_before), count))
+
+        def make(step: Tensor) -> Batch:
+            parts = []
+            for rows, order, count in orders:
+                positions = order.positions(int(step) * count, count)[rank() :: ranks()]
+                part = rows.batch(positions)
+                parts.append(part if rows is train else part._replace(origin=torch.full_like(part.origin, UNLABELLED)))
+            return self.model.backbone.join(parts) if len(parts) > 1 else parts[0]
+
+        plan = torch.arange(start, stop)
+        in_memory = all(rows.in_memory for rows, _, _ in orders)
+        for batch in map(make, plan) if in_memory else ahead(make, iter(plan), workers=1):
+            yield move(batch, self.fabric.device)
+
+    def _clock(self, position: Position, per_epoch: int) -> Clock:
+        validation = position.history[-1] if position.history else {}
+        return Clock(position.stage, position.step // per_epoch, position.step, position.total, validation)
+
+    def _choose(self, clock: Clock, keeper: Keeper) -> None:
+        """Asks the methods what moves; a changed answer means a new optimizer and a newly wrapped model."""
+        before = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        chosen = choose_trainable(self.model, self.methods, clock)
+        for name in self.unreached:
+            self.model.get_parameter(name).requires_grad_(False)
+        set_modes(self.model, self.plan.bn)
+        if chosen == self._trainable:
+            return
+        if self._trainable is not None:
+            keeper.thaw([name for name, p in self.model.named_parameters() if p.requires_grad and name not in before])
+        self._trainable = chosen
+        groups = parameter_groups(self.model, self.methods, clock, self.rates)
+        self.optimizer = build_optimizer(self.make_optimizer, groups, self.optimizer)
+        aux = {id(p) for p in self.model.aux.parameters()}
+        self._clipped = [p for p in self.model.parameters() if p.requires_grad and id(p) not in aux]
+        if self.optimizer is None:
+            self.wrapped = self.model
+        else:
+            self.wrapped, _ = self.fabric.setup(self.model, self.optimizer)
+
