@@ -14,12 +14,11 @@ from tlresearch import Batches, Clock, Method, Model, Stage, register, require
 
 @register("method", "ema")
 class EMA(Method):
-    """Evaluates an average of the weights along the way (as the teacher of Tarvainen and Valpola, 2017,
-    arXiv:1703.01780, section 2).
+    """Evaluates an average of the weights along the way (Tarvainen and Valpola, 2017, arXiv:1703.01780, section 2).
 
-    θ' ← α_t θ' + (1 − α_t) θ after every step t = 1, 2, …, over all parameters that train, heads included, with
-    α_t = min(decay, t / (t + 1)) as in the authors' code: at first the plain mean of all weights so far. Each stage
-    starts anew. Buffers (BatchNorm's statistics) are those of the last step.
+    As their teacher: θ' ← α_t θ' + (1 − α_t) θ after every step t = 1, 2, …, over all parameters that train, heads
+    included, with α_t = min(decay, t / (t + 1)) as in their code: at first the plain mean of all weights so far. Each
+    stage starts anew. Buffers (BatchNorm's statistics) are those of the last step.
 
     Args:
         decay: α in [0, 1); 1 / (1 − α) is the number of steps that the average looks back.

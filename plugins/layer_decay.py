@@ -12,11 +12,11 @@ from tlresearch import Clock, Method, Model, register, require
 
 @register("method", "layer_decay")
 class LayerDecay(Method):
-    """Lets shallow layers learn more slowly (Howard and Ruder, 2018, arXiv:1801.06146, section 3.2; with this formula
-    Clark et al., 2020, arXiv:2003.10555, appendix A).
+    """Lets shallow layers learn more slowly (Clark et al., 2020, arXiv:2003.10555, appendix A).
 
-    lr_d = lr · decay^(L − d) for a parameter at depth d of L blocks (0: the stem). The last block, and what comes after
-    it, learns at the full rate; heads have their own.
+    lr_d = lr · decay^(L − d) for a parameter at depth d of L blocks (0: the stem), the discriminative fine-tuning of
+    Howard and Ruder (2018, arXiv:1801.06146, section 3.2). The last block, and what comes after it, learns at the full
+    rate; heads have their own.
 
     Args:
         decay: the ratio of neighbouring rates, in (0, 1]; ULMFiT: 1 / 2.6, ELECTRA: 0.8 (base) and 0.9 (large).

@@ -17,7 +17,7 @@ def tiny_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny_bert")
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
     names = dict.fromkeys([*special.values(), *WORDS, *letters, *(f"##{letter}" for letter in letters)])
     vocabulary = {name: i for i, name in enumerate(names)}

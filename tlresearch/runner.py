@@ -85,12 +85,11 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
     """Builds the data and the run's identity; checks what can be checked without building the model."""
     from tlresearch.core.fingerprint import fingerprint
     from tlresearch.core.weights import Weights
-    from tlresearch.training.assemble import check_fit, recommended_rates
+    from tlresearch.training.assemble import build_stream, check_fit, recommended_rates
 
     store.writable(Path(config["store"]))
     launch.check_devices(config)
-    data_dir = Path(config["data_dir"]) if config["data_dir"] else None
-    stream = build("dataset", config["dataset"], data_dir=data_dir).stream()
+    stream = build_stream(config)
     check_fit(config, stream.spec)
     rates, digest = recommended_rates(config), fingerprint(stream)
     weights = Weights.parse(config["backbone"]["weights"]).digest()
@@ -105,7 +104,7 @@ def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
 
     fabric = launch.make_fabric(config)
     reseed(config["seed"])
-    trackers = Trackers(config if fabric.is_global_zero else {**config, "tracker": {}})
+    trackers = Trackers(config, fabric.is_global_zero)
     if config["predictor"] is not None:
         from tlresearch.training.prediction import Prediction as Work
     else:
@@ -136,10 +135,10 @@ def _record(
 
     if writes:
         prepared.folder.mkdir(parents=True, exist_ok=True)
+        trackers.start(prepared.identity, prepared.folder, config)
         save(status="running", process=store.process())
     start = time.perf_counter()
     try:
-        trackers.start(prepared.identity, prepared.folder, config)
         results = work(prepared.folder)
     except BaseException as error:
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
@@ -231,26 +230,26 @@ def _outcome(folder: Path) -> Run:
 class Trackers:
     """The run's trackers as one; jsonl is always among them."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        chosen = {"jsonl": {}, **config["tracker"]} if config["tracker"] else {}
-        self.trackers: list[Tracker] = [build("tracker", {**o, "name": name}) for name, o in chosen.items()]
-        self.started = False
+    def __init__(self, config: Mapping[str, Any], writes: bool) -> None:
+        chosen = {"jsonl": {}, **config["tracker"]} if writes else {}
+        self.waiting: list[Tracker] = [build("tracker", {**o, "name": name}) for name, o in chosen.items()]
+        self.trackers: list[Tracker] = []
 
     def start(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
         from tlresearch.core.tracker import RunInfo
 
-        for tracker in self.trackers:
+        while self.waiting:
+            tracker = self.waiting.pop(0)
             tracker.start(RunInfo(name, folder, config))
-        self.started = True
+            self.trackers.append(tracker)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for tracker in self.trackers:
             tracker.log(values, step)
 
     def finish(self) -> None:
-        if self.started:
-            for tracker in self.trackers:
-                tracker.finish()
+        for tracker in self.trackers:
+            tracker.finish()
 
 
 def _is_oracle(name: str) -> bool:

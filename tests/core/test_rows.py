@@ -35,7 +35,8 @@ def test_masked_hides_every_label_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("wrap", [list, np.array, lambda texts: torch.arange(len(texts)) * 10])
 def test_concatenate_of_different_inputs_reads_each_from_its_own(wrap) -> None:
-    first, second = Rows(wrap(["a", "b", "c"]), {"label": torch.zeros(3)}), Rows(wrap(["d", "e"]), {"label": torch.ones(2)})
+    first = Rows(wrap(["a", "b", "c"]), {"label": torch.zeros(3)})
+    second = Rows(wrap(["d", "e"]), {"label": torch.ones(2)})
     joined = Rows.concatenate([first.take(torch.tensor([2, 0])), second.take(torch.tensor([1]))])
     expected = [first[2]["input"], first[0]["input"], second[1]["input"]]
     assert [row["input"] for row in joined] == expected

@@ -93,7 +93,7 @@ def test_more_labels_than_there_are_names_class_and_count() -> None:
         stage(Sampling(labels_per_class=5, test=0.2, validation=0.1))
     (problem,) = error.value.problems
     assert problem.key == "labels_per_class"
-    assert "class 'd' has 1" in problem.message and "'c'" not in problem.message
+    assert "class 'd' has 1" in problem.message and "'c'" not in problem.message and "at most 1" in problem.message
 
 
 def test_labelled_rows_of_two_tasks_keep_the_labels_that_were_drawn() -> None:

@@ -56,7 +56,8 @@ def test_plain_labels_are_sorted(tmp_path: Path) -> None:
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
     sizes = {"train": 20, "dev": 6, "test": 4}
-    made = {name: table([i % 2 for i in range(n)], None, [f"{name} {i}" for i in range(n)]) for name, n in sizes.items()}
+    texts = {name: [f"{name} {i}" for i in range(n)] for name, n in sizes.items()}
+    made = {name: table([i % 2 for i in range(n)], None, texts[name]) for name, n in sizes.items()}
     datasets.DatasetDict(made).save_to_disk(tmp_path / "three")
     return tmp_path / "three"
 

@@ -109,10 +109,11 @@ def test_damaged_images_are_named(tmp_path: Path, ending: str, damage: str) -> N
     assert len(stream(tmp_path).stages[0].train) == 2
 
 
-def test_a_flipped_byte_in_png_data_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["data", "checksum"])
+def test_a_flipped_byte_of_a_png_is_found(tmp_path: Path, place: str) -> None:
     files = [draw(tmp_path / label / f"{i}.png", i) for label in "ab" for i in range(3)]
     content = bytearray(files[0].read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[len(content) // 2 if place == "data" else content.index(b"IEND") - 5] ^= 0xFF  # … or in its check sum
     files[0].write_bytes(content)
     with pytest.raises(ConfigError) as error:
         stream(tmp_path)

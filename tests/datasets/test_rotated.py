@@ -105,8 +105,8 @@ def test_images_from_files_are_turned_when_read(tmp_path: Path) -> None:
         array = generator.integers(0, 255, (5 + i, 5 + i, 3), dtype=np.uint8)
         Image.fromarray(array).save(tmp_path / "ab"[i % 2] / f"{i:02}.png")
         pictures[array.shape] = array
-    dataset = Rotated(Sampling(), tmp_path, base="image_folder", base_arguments={"path": str(tmp_path)}, source=[90], target=[180])
-    _, (stage,) = dataset.stream()
+    folder = {"path": str(tmp_path)}
+    _, (stage,) = stream(base="image_folder", base_arguments=folder, source=[90], target=[180])
     for row in stage.test:
         image = row["input"].permute(1, 2, 0).numpy()
         assert np.array_equal(image, np.rot90(pictures[image.shape], 1 + row["domain"]))

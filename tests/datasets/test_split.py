@@ -66,7 +66,7 @@ def test_domain_incremental_labels_are_the_position() -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_cumulative_stages_train_on_all_rows_so_far(scenario: str) -> None:
-    plain, (spec, stages) = stream(scenario).stages, stream(scenario, accumulate_stages="cumulative")
+    plain, stages = stream(scenario).stages, stream(scenario, accumulate_stages="cumulative").stages
     for i, stage in enumerate(stages):
         assert indices(stage.train) == set.union(*(indices(s.train) for s in plain[: i + 1]))
         assert indices(stage.validation) == set.union(*(indices(s.validation) for s in plain[: i + 1]))
@@ -104,33 +104,33 @@ def test_uneven_stages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "key"),
+    ("changes", "key"),
     [
         ({"scenario": "class_incrementl"}, "scenario"),
-        ({"scenario": "class_incremental", "stages": 11}, "stages"),
-        ({"scenario": "class_incremental", "stages": 1}, "stages"),
+        ({"stages": 11}, "stages"),
+        ({"stages": 1}, "stages"),
         ({"scenario": "task_incremental", "stages": 6}, "stages"),
         ({"scenario": "domain_incremental", "stages": 3}, "stages"),
-        ({"scenario": "class_incremental", "accumulate_stages": "all"}, "accumulate_stages"),
-        ({"scenario": "class_incremental", "base": "digit"}, "base"),
-        ({"scenario": "class_incremental", "base": "split", "base_arguments": {"scenario": "task_incremental"}}, "base"),
-        ({"scenario": "class_incremental", "base_arguments": {"paht": "x"}}, "base_arguments.paht"),
-        ({"scenario": "class_incremental", "base_arguments": {"labels_per_class": 5}}, "base_arguments.labels_per_class"),
-        ({"scenario": "class_incremental", "base": "text_file", "base_arguments": {"path": "gone.csv"}}, "base_arguments.path"),
-        ({"scenario": "class_incremental", "sampling": Sampling(labels_per_class=5000)}, "labels_per_class"),
+        ({"accumulate_stages": "all"}, "accumulate_stages"),
+        ({"base": "digit"}, "base"),
+        ({"base": "split", "base_arguments": {"scenario": "task_incremental"}}, "base"),
+        ({"base_arguments": {"paht": "x"}}, "base_arguments.paht"),
+        ({"base_arguments": {"labels_per_class": 5}}, "base_arguments.labels_per_class"),
+        ({"base": "text_file", "base_arguments": {"path": "gone.csv"}}, "base_arguments.path"),
+        ({"sampling": Sampling(labels_per_class=5000)}, "labels_per_class"),
     ],
 )
-def test_what_does_not_fit_is_told_under_its_key(options: dict, key: str) -> None:
+def test_what_does_not_fit_is_told_under_its_key(changes: dict, key: str) -> None:
     with pytest.raises(ConfigError) as error:
-        stream(**options)
+        stream(**changes)
     assert [problem.key for problem in error.value.problems] == [key]
 
 
 def test_a_split_of_texts(tmp_path) -> None:
     lines = [f"text {i},{'abcd'[i % 4]}" for i in range(40)]
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines]))
-    split = Split(Sampling(), tmp_path, base="text_file", base_arguments={"path": "a.csv"}, stages=2, scenario="task_incremental")
-    spec, stages = split.stream()
+    base = {"base": "text_file", "base_arguments": {"path": "a.csv"}}
+    spec, stages = Split(Sampling(), tmp_path, **base, stages=2, scenario="task_incremental").stream()
     assert spec.modality == "text" and [task.labels for task in spec.tasks] == [("a", "b"), ("c", "d")]
     assert {row["input"] for row in stages[1].train} <= {f"text {i}" for i in range(40) if i % 4 >= 2}
     assert torch.equal(stages[1].test.domain, torch.ones(len(stages[1].test), dtype=torch.int64))

@@ -13,7 +13,7 @@ from tlresearch.core.sampling import Sampling
 from tlresearch.datasets.text_file import TextFile
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-ODD = ["plain", 'say "hi", twice', "two\nlines", "ends,\r\nthere", "tab\there", "NA", "null", "日本 ü \u2028 end", " padded "]
+ODD = ["plain", 'say "hi", twice', "two\nlines", "a,\r\nb", "tab\there", "NA", "null", "日本 ü \u2028 end", " padded "]
 ROWS = [(text, "pos" if i % 2 else "neg") for i, text in enumerate(ODD * 2)]
 
 
@@ -168,7 +168,7 @@ def test_real_files_have_their_published_sizes() -> None:
     spec, (stage,) = stream(SHARED / "sst2")
     assert [len(rows) for rows in stage[2:5]] == [6920, 872, 1821] and spec.tasks[0].labels == ("0", "1")
     (stage,) = stream(SHARED / "cr" / "all.tsv").stages
-    assert sum((rows.labels["label"].bincount() for rows in stage[2:5])).tolist() == [1368, 2407]
+    assert sum(rows.labels["label"].bincount() for rows in stage[2:5]).tolist() == [1368, 2407]
     spec, (stage,) = stream(SHARED / "banking77", label_column="category")
     assert len(spec.tasks[0].labels) == 77 and len(stage.test) == 3080
     assert len(stage.train) + len(stage.validation) == 10003

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -27,11 +28,12 @@ class ConvNet(Backbone):
     Args:
         width: channels of the first block, at least 1.
         layers: number of blocks, at least 1.
-        random_crop: in training every image is moved by up to so many pixels either way, its edges repeated; at least 0.
+        random_crop: in training, images are moved by up to so many pixels either way, edges repeated; 0 = none.
         image_size: images are resized to this many pixels a side; null = the data's own size, which then must be one.
     """
 
     modalities: ClassVar[frozenset[str]] = frozenset({"image"})
+    learning_rate: ClassVar[float] = 2e-3
 
     def __init__(
         self,
@@ -48,12 +50,12 @@ class ConvNet(Backbone):
         require(layers >= 1, "layers", layers, "an integer of at least 1")
         self.shape = fixed_shape(spec, image_size)
         side = min(self.shape[1:])
-        require(0 <= random_crop < side, "random_crop", random_crop, f"an integer of 0 … {side - 1}, below the image's side")
+        require(0 <= random_crop < side, "random_crop", random_crop, f"an integer of 0 … {side - 1}")
         self.random_crop = random_crop
         self.feature_dim = width * 2 ** (layers - 1)
         channels = [self.shape[0]] + [width * 2**i for i in range(layers)]
         self.layers = nn.Sequential()
-        for i, (inputs, outputs) in enumerate(zip(channels, channels[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise(channels)):
             stride = 2 if i > 0 and side > 2 else 1
             side = -(-side // stride)
             self.layers.append(nn.Sequential(

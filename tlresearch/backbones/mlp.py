@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 from typing import ClassVar
 
@@ -53,7 +54,7 @@ class MLP(Backbone):
         self.feature_dim = width
         sizes = [prod(self.shape)] + [width] * layers
         self.layers = nn.Sequential(*(
-            nn.Sequential(nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)) for i, o in zip(sizes, sizes[1:], strict=False)
+            nn.Sequential(nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)) for i, o in pairwise(sizes)
         ))
         self.fresh = load_plain(self, weights, "mlp")
 

@@ -31,8 +31,8 @@ _OURS = frozenset({"pretrained", "num_classes", "checkpoint_path", "features_onl
 class Timm(Backbone):
     """A network of timm (Wightman, 2019, github.com/huggingface/pytorch-image-models) without its classifier.
 
-    Features: `pooled` (B, D) is what the network's own classifier would read, D = feature_dim; `tokens` (B, L, D) are the
-    places or patches (class tokens included) of the last layer, None where they are not of width D.
+    Features: `pooled` (B, D) is what the network's own classifier would read, D = feature_dim; `tokens` (B, L, D) are
+    the places or patches (class tokens included) of the last layer, None where they are not of width D.
     Images are resized and cropped as timm does for evaluation, and normalised by the checkpoint's mean and deviation.
 
     Args:
@@ -67,23 +67,21 @@ class Timm(Backbone):
         self.augment = choose("augment", augment, ("none", "crop_flip")) == "crop_flip"
         path = weights.location()
         self.network = _create(model, weights, path, image_size, arguments)
-        if path is not None:
-            missing = _load(self.network, checkpoints.read(path))
-        self.pretrained_head = None
+        missing = _load(self.network, checkpoints.read(path)) if path is not None else frozenset()
         classifier = self.network.get_classifier()
-        loaded = weights.kind == "hub" or (path is not None and not missing & _classifier_names(self.network))
+        loaded = weights.kind != "none" and not missing & _classifier_names(self.network)
         if loaded and isinstance(classifier, nn.Linear):
             self.__dict__["pretrained_head"] = classifier  # not a submodule: no part of the features
         self.network.reset_classifier(0)
         if weights.kind != "none":
             kept = self.state_dict().keys()
-            self.fresh = frozenset() if path is None else frozenset(f"network.{n}" for n in missing) & kept
+            self.fresh = frozenset(n for n in (f"network.{m}" for m in missing) if n in kept)
         self.feature_dim = self.network.head_hidden_size
         self.data = _data(self.network, path, image_size or arguments.get("img_size"))
         self.channels, self.side = self.data["input_size"][0], self.data["input_size"][-1]
         require(self.channels in (1, 3), "arguments.in_chans", self.channels, "1 or 3")
         for name, given in (("mean", mean), ("std", std)):
-            values = list(given if given is not None else self.data[name])[: None if given is not None else self.channels]
+            values = list(self.data[name])[: self.channels] if given is None else given
             require(len(values) == self.channels, name, given, f"{self.channels} numbers, one a channel")
             require(name == "mean" or min(values) > 0, name, given, "numbers above 0")
             self.register_buffer(name, 255 * torch.tensor(values).view(-1, 1, 1), persistent=False)
@@ -109,9 +107,7 @@ class Timm(Backbone):
     def depths(self) -> dict[str, int]:
         blocks = reversed(list(enumerate(self.blocks())))  # what several blocks share belongs to the shallowest
         inside = {id(p): i + 1 for i, block in blocks for p in block.parameters()}
-        return {
-            name: self.layout.depth(name.removeprefix("network."), inside.get(id(p))) for name, p in self.named_parameters()
-        }
+        return {f"network.{n}": self.layout.depth(n, inside.get(id(p))) for n, p in self.network.named_parameters()}
 
     def preprocess(self, split: str) -> Callable[[Row], Row]:
         resize = create_transform(**self.data, is_training=False, normalize=False)
@@ -141,7 +137,8 @@ def _create(model: str, weights: Weights, path: Path | None, image_size: int | N
     options = dict(arguments)
     config = timm.get_pretrained_cfg(model.partition(".")[0])
     if image_size is not None and config is not None and config.fixed_input_size:
-        require(options.setdefault("img_size", image_size) == image_size, "image_size", image_size, "that of `arguments`")
+        same = options.setdefault("img_size", image_size) == image_size
+        require(same, "image_size", image_size, "the img_size of `arguments`, or null")
     try:
         if weights.kind != "hub":
             return timm.create_model(model, **options)

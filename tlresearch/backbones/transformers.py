@@ -28,7 +28,7 @@ _POOLINGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"
 
 @register("backbone", "transformers")
 class Transformers(Backbone):
-    """An encoder of transformers (Wolf et al., 2020, arXiv:1910.03771) without any head; code from the hub is never run.
+    """An encoder of transformers (Wolf et al., 2020, arXiv:1910.03771) without any head; no code of others is run.
 
     Features: `tokens` (B, L, D) are the last hidden states, `mask` (B, L) the real ones among them. `pooled` (B, D) is
     what a sentence-transformers folder says (mean, cls or max); without one the first token, for decoders the last
@@ -57,7 +57,7 @@ class Transformers(Backbone):
         require(max_length >= 4, "max_length", max_length, "an integer of at least 4")
         path = weights.location()
         if path is not None and not (path / "config.json").is_file():
-            fail("weights", str(weights), "must be a folder with config.json and model.safetensors, as transformers saves it")
+            fail("weights", str(weights), "must be a folder as transformers saves it, with config.json")
         source, folder = _source(model, path)
         with nullcontext() if folder else hub("model", source):
             config = _config(source, arguments)
@@ -107,7 +107,7 @@ def _source(model: str | None, path: Path | None) -> tuple[str, Path | None]:
     """Configuration and tokenizer: a name for transformers, and the folder where it is one."""
     if model is None:
         if path is None:
-            fail("model", model, "needed with weights=none and weights=hub; give a hub name, path:FOLDER or package:NAME")
+            fail("model", model, "needed unless `weights` is a folder; give a hub name, path:FOLDER or package:NAME")
         return str(path), path
     if not model.startswith(("path:", "package:")):
         return model, None
@@ -145,12 +145,12 @@ def _reason(error: Exception, source: str) -> str:
 
 def _network(config: Any, weights: Weights, path: Path | None, source: str) -> tuple[Any, set[str]]:
     """The bare encoder, in float32, and the names of the tensors that the weights lack."""
-    found = transformers.MODEL_MAPPING.get(type(config), None)
+    found: Any = transformers.MODEL_MAPPING.get(type(config), None)
     if found is None:
         fail("model", source, f"{type(config).__name__} is of no bare network; choose a text encoder")
     kind = found[0] if isinstance(found, tuple) else found
     options: dict[str, Any] = {"dtype": torch.float32}
-    if "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
+    if "add_pooling_layer" in inspect.signature(kind).parameters:
         options["add_pooling_layer"] = False
     missing: set[str] = set()
     if weights.kind == "none":
@@ -181,7 +181,7 @@ def _load(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 def _layers(network: nn.Module, config: Any) -> str:
     """The name of the list of layers: as long as the configuration says, the longest there is otherwise."""
-    lists = {name: len(m) for name, m in network.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
+    lists: dict[str, int] = {n: len(m) for n, m in network.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
     wanted = [name for name, length in lists.items() if length == getattr(config, "num_hidden_layers", None)]
     assert lists, f"{type(network).__name__} has no list of layers"
     return wanted[0] if wanted else max(lists, key=lambda name: lists[name])
@@ -196,7 +196,7 @@ def _pooling(folder: Path | None, config: Any) -> str:
             modes = [how for key, how in _POOLINGS.items() if saved.get(key)]
             if len(modes) == 1:
                 return modes[0]
-            fail("weights", str(file), f"names {len(modes)} of the poolings cls, mean and max; exactly one can be taken")
+            fail("weights", str(file), f"names {len(modes)} of the poolings cls, mean and max, must name one")
     if config.is_encoder_decoder:
         return "mean"
     causal = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING

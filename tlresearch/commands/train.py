@@ -62,10 +62,18 @@ def task(config: DictConfig) -> float | None:
 
 def _tell(error: Exception, debug: bool) -> None:
     message = user_error(error)
-    if message is None:
+    if message is None and _failed_before(error):
+        print(f"error: {error}", file=sys.stderr)
+    elif message is None:
         traceback.print_exception(error)
     else:
         complain(error if isinstance(error, ConfigError) else ConfigError(message), debug)
+
+
+def _failed_before(error: Exception) -> bool:
+    """Whether the run failed in an earlier call, so that there is a record and nothing to trace."""
+    runner = sys.modules.get("tlresearch.runner")
+    return runner is not None and isinstance(error, runner.RunFailed) and error.__cause__ is None
 
 
 def _exit_code() -> int:
@@ -80,7 +88,9 @@ def _exit_code() -> int:
 def _hydra_arguments(arguments: list[str]) -> Iterator[None]:
     """Hydra reads sys.argv, and hands exceptions on (instead of exiting with 1) only if the environment says so."""
     argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["tlresearch train", *arguments], "1"
+    overrides = [argument for argument in arguments if not argument.startswith("-") and "=" in argument]
+    flags = [argument for argument in arguments if argument not in overrides]  # argparse wants overrides in one piece
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["tlresearch train", *flags, *overrides], "1"
     try:
         yield
     finally:

@@ -149,8 +149,7 @@ def _option(argument: ast.arg, default: ast.expr | None) -> Option:
     if default is None:
         return Option(argument.arg, text, None, True, choices)
     try:
-        value = ast.literal_eval(default)
-        json.dumps(value)  # sets, bytes and complex numbers have no place in YAML
+        value = json.loads(json.dumps(ast.literal_eval(default)))  # as YAML has it: no tuples, no sets, no bytes
     except (ValueError, TypeError) as error:
         shown = ast.unparse(default)
         raise Unreadable(f"option {argument.arg!r}: default {shown} is not a literal; use one, or None") from error

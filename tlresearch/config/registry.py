@@ -106,6 +106,17 @@ def base(kind: str) -> Any:
     return getattr(importlib.import_module(module), place[1])
 
 
+def shipped(name: str) -> Path:
+    """The folder conf/ or sweeps/: part of the installed package, or beside it in a checkout."""
+    spec = find_spec(f"tlresearch.{name}")
+    return Path(spec.origin).parent if spec and spec.origin else PACKAGE.parent / name
+
+
+def variants(kind: str) -> dict[str, Path]:
+    """Shipped YAML that chooses a plugin and deviates from its defaults: name → file."""
+    return {file.stem: file for file in sorted((shipped("conf") / kind).glob("*.yaml"))}
+
+
 def load(kind: str, name: str) -> Any:
     """Imports the chosen class or function; a plugin that fails at import is a ConfigError with the reason."""
     entry = find(kind, name)

@@ -52,7 +52,7 @@ class Settings:
     retry_failed: bool = False  # runs a configuration again whose record says failed
     rerun_stale: bool = False  # runs a configuration again whose record was made by other code
     cache: Cache = field(default_factory=Cache)
-    heads: dict[str, Any] = field(default_factory=dict)  # TASK: the head of one task, a name or {name: …, options}; others take `head`
+    heads: dict[str, Any] = field(default_factory=dict)  # TASK: a head of its own, a name or {name: …, options}
     backbone: Any = None
     head: Any = None
     method: dict[str, Any] = field(default_factory=dict)  # NAME: options of each method of the list
@@ -73,12 +73,12 @@ def documented() -> list[tuple[str, str, str, str]]:
         found = re.fullmatch(r"    (\w+): (.+?) = (.+?)  # (.+)", line)
         if found and found[1] not in KINDS:
             rows.append((prefix + found[1], found[2], found[3].replace("field(default_factory=dict)", "{}"), found[4]))
-    return rows
+    return sorted(rows, key=lambda row: "." in row[0])
 
 
 _AT_LEAST = {
-    "epochs": 1, "steps": 1, "batch_size": 1, "accumulate": 1, "patience": 1, "evaluate_every": 1, "num_nodes": 1, "log_every": 1,
-    "seed": 0, "checkpoint_seconds": 0,
+    "epochs": 1, "steps": 1, "batch_size": 1, "accumulate": 1, "patience": 1, "evaluate_every": 1, "num_nodes": 1,
+    "log_every": 1, "seed": 0, "checkpoint_seconds": 0,
 }
 
 

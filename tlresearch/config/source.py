@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -67,7 +66,7 @@ class RegistrySearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for name in ("conf", "sweeps"):
-            search_path.append(f"tlresearch.{name}", f"file://{shipped(name)}")
+            search_path.append(f"tlresearch.{name}", f"file://{registry.shipped(name)}")
         search_path.append("tlresearch", "tlr://")
 
 
@@ -96,12 +95,6 @@ def open_tables(config: DictConfig) -> DictConfig:
     return config
 
 
-def shipped(name: str) -> Path:
-    """The folder conf/ or sweeps/: part of the installed package, or beside it in a checkout."""
-    spec = find_spec(f"tlresearch.{name}")
-    return Path(spec.origin).parent if spec and spec.origin else registry.PACKAGE.parent / name
-
-
 def install() -> None:
     """Makes Hydra know source and search path; a second call changes nothing."""
     for plugin in (RegistrySource, RegistrySearchPath):
@@ -109,7 +102,7 @@ def install() -> None:
 
 
 def sweep_folder(launcher: str, store: str) -> str:
-    """Where a launcher keeps its own files: a temporary folder on one machine, below the store for a cluster's nodes."""
+    """Where a launcher keeps its files: temporary on one machine, below the store for the nodes of a cluster."""
     if "basic_launcher" not in launcher and "joblib" not in launcher:
         return str(Path(store).absolute() / ".sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S"))
     folder, owner = tempfile.mkdtemp(prefix="tlresearch_sweep_"), os.getpid()

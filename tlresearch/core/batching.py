@@ -48,7 +48,7 @@ def join(batches: Sequence[Batch], padding: Mapping[str, float]) -> Batch:
     y = {}
     for task in tasks:
         known = next(b.y[task] for b in batches if task in b.y)
-        blank = [b.y[task] if task in b.y else known.new_full((len(b), *known.shape[1:]), IGNORE) for b in batches]
+        blank = [b.y[task] if task in b.y else known.new_full((b.rows, *known.shape[1:]), IGNORE) for b in batches]
         y[task] = _cat(blank, IGNORE)
     rest = {k: torch.cat([getattr(b, k) for b in batches]) for k in ("domain", "index", "origin", "weight")}
     return Batch(x, y, **rest)

@@ -32,9 +32,9 @@ def fingerprint(stream: Stream) -> str:
 
 def _of_rows(rows: Rows) -> bytes:
     digest = hashlib.sha256()
-    inputs = rows.inputs
-    if isinstance(inputs, Tensor | np.ndarray):
-        _add(digest, inputs[rows.positions] if isinstance(inputs, Tensor) else inputs[rows.positions.numpy()])
+    inputs = rows.inputs.numpy() if isinstance(rows.inputs, Tensor) else rows.inputs
+    if isinstance(inputs, np.ndarray):
+        _add(digest, inputs[rows.positions.numpy()])
     else:
         for position in rows.positions.tolist():
             _add(digest, inputs[position])

@@ -90,12 +90,13 @@ class Sampling(NamedTuple):
             chosen = torch.zeros(len(rows), dtype=torch.bool)
             for c, positions in _classes(column):
                 if len(positions) < self.labels_per_class:
-                    short.append(f"class {task.labels[c]!r} has {len(positions)}")
+                    short.append((len(positions), task.labels[c]))
                 order = np.random.default_rng((self.sample_seed, t, c)).permutation(positions)
                 chosen[torch.from_numpy(order[: self.labels_per_class])] = True
             kept[task.name] = column.where(chosen, IGNORE)
         if short:
-            message = f"more labels than there are in the training rows: {', '.join(short)}; ask for fewer"
+            few = ", ".join(f"class {label!r} has {count}" for count, label in sorted(short)[:10])
+            message = f"too few training rows of {len(short)} classes: {few}; ask for at most {min(short)[0]}"
             fail("labels_per_class", self.labels_per_class, message)
         somewhere = torch.stack([column != IGNORE for column in kept.values()]).any(0)
         return rows.with_labels({**rows.labels, **kept}).take(somewhere.nonzero()[:, 0])

@@ -56,8 +56,10 @@ class Batch(NamedTuple):
     origin: Tensor
     weight: Tensor
 
-    def __len__(self) -> int:  # the number of rows, not of fields
-        return int(self.index.shape[0])
+    @property
+    def rows(self) -> int:
+        """B. (`len` of a NamedTuple is the number of its fields.)"""
+        return self.index.shape[0]
 
 
 class Features(NamedTuple):

@@ -29,7 +29,7 @@ class Weights(NamedTuple):
     @staticmethod
     def parse(text: str) -> Weights:
         """Reads `backbone.weights`; raises ConfigError for anything but the four forms."""
-        kind, colon, where = text.partition(":")
+        kind, _, where = text.partition(":")
         if text == "none":
             return Weights("none")
         if text == "hub":
@@ -44,7 +44,7 @@ class Weights(NamedTuple):
         return f"{self.kind}:{self.where}" if self.where else self.kind
 
     def location(self, key: str = "weights") -> Path | None:
-        """The weights file, or the folder with config.json and weights; None for none and hub. key: the option to blame.
+        """The weights file, or the folder with config.json and weights; None for none and hub. key: option to blame.
 
         Raises ConfigError where there is no such package or path, or where a package holds no or several models.
         """
@@ -71,7 +71,7 @@ class Weights(NamedTuple):
 
 
 def weights_file(folder: Path) -> Path | None:
-    """The weights file of a folder: the only one with the first ending of ENDINGS that occurs; None where there is none."""
+    """The weights file of a folder, by the first ending of ENDINGS that occurs; None where there is none."""
     for ending in ENDINGS:
         files = sorted(p for p in folder.iterdir() if p.suffix == ending and p.is_file())
         if len(files) > 1:

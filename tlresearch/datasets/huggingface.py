@@ -84,7 +84,7 @@ class HuggingFace(Dataset):
                 loaded = datasets.load_from_disk(str(self.folder))
             else:
                 loaded = datasets.load_dataset(str(self.folder or self.path), self.configuration)
-        except (OSError, ValueError, RuntimeError) as error:  # whatever keeps it from us, the reason is passed on
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             advice = "give a folder that save_to_disk wrote or a name on the hub (check spelling and network)"
             fail("path", self.path, f"cannot be loaded; {advice}. {type(error).__name__}: {error}")
         if isinstance(loaded, datasets.Dataset):

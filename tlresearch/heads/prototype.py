@@ -22,8 +22,8 @@ from tlresearch.nn.linear import check_growth
 class Prototype(Head):
     """Nearest class mean (Snell et al., 2017, arXiv:1703.05175, eq. 1 and 2): logit_c = −‖z − μ_c‖², or cos(z, μ_c).
 
-    μ_c is the mean of the pooled features z (B, D) of all rows of class c that `fit` has ever seen: a class without rows
-    in a later stage keeps its mean, one with new rows goes on averaging by count. A class never seen is never
+    μ_c is the mean of the pooled features z (B, D) of all rows of class c that `fit` has ever seen: a class without
+    rows in a later stage keeps its mean, one with new rows goes on averaging by count. A class never seen is never
     predicted. Deviation from the paper: the features are not trained episodically, here they are frozen.
 
     Args:

@@ -93,7 +93,7 @@ def fisher_information(model: Model, stage: Stage, batches: Batches, samples: in
     model.eval()
     count = 0
     for batch in batches("train"):
-        for i in range(len(batch)):
+        for i in range(batch.rows):
             if count >= samples:
                 break
             row = take(batch, slice(i, i + 1))

@@ -38,8 +38,8 @@ class Replay(Method):
     def batch(self, model: Model, batch: Batch, clock: Clock) -> Batch:
         if not self.stages:
             return batch
-        count = max(round(self.share * len(batch)), 1)
-        kept = [len(rows) for rows in self.stages]
+        count = max(round(self.share * batch.rows), 1)
+        kept = [rows.rows for rows in self.stages]
         drawn = torch.randint(sum(kept), (count,))
         parts, start = [], 0
         for rows, length in zip(self.stages, kept, strict=True):
@@ -56,7 +56,7 @@ class Replay(Method):
         keys: list[Tensor] = []
         kept: list[Batch] = []
         for batch in batches("train"):
-            keys.append(torch.rand(len(batch)))
+            keys.append(torch.rand(batch.rows))
             kept.append(batch)
             kept, keys = _smallest(model, kept, keys, share)
         self.stages.append(batching.clone(kept[0])._replace(origin=torch.full_like(kept[0].origin, REPLAYED)))

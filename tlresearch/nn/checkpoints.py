@@ -75,11 +75,11 @@ def load(network: nn.Module, state: Mapping[str, Tensor], optional: Collection[s
     missing = own.keys() - state.keys()
     needed = [n for n in missing if n not in optional and not n.endswith("num_batches_tracked")]
     if needed:
-        message = f"{len(needed)} of {len(own)} tensors are missing: {_some(needed)}; choose the model they were made for"
-        fail("weights", type(network).__name__, message)
+        lack = f"{len(needed)} of {len(own)} tensors are missing: {_some(needed)}"
+        fail("weights", type(network).__name__, f"{lack}; choose the model they were made for")
     unused = state.keys() - own.keys()
     if unused:
-        _LOG.info("%d tensors of the weights have no place in %s: %s", len(unused), type(network).__name__, _some(unused))
+        _LOG.info("%d tensors have no place in %s: %s", len(unused), type(network).__name__, _some(unused))
     network.load_state_dict(state, strict=False)
     return frozenset(missing)
 

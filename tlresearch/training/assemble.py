@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlresearch.config.build import build
@@ -13,7 +14,7 @@ from tlresearch.core.head import Head
 from tlresearch.core.method import Method, uses
 from tlresearch.core.model import Model, pristine
 from tlresearch.core.seeding import seeded
-from tlresearch.core.types import Spec, Stage, Task
+from tlresearch.core.types import Spec, Stage, Stream, Task
 from tlresearch.training.parameters import Rates
 
 Config = Mapping[str, Any]
@@ -47,6 +48,17 @@ def assemble(config: Config, spec: Spec, first: Stage) -> Assembly:
     problems.raise_any()
     _check_methods(methods)
     return Assembly(model, methods, original)
+
+
+def build_stream(config: Config) -> Stream:
+    """The stream of the configured dataset, test labels included."""
+    data_dir = Path(config["data_dir"]) if config["data_dir"] else None
+    dataset = build("dataset", config["dataset"], data_dir=data_dir)
+    try:
+        stream: Stream = dataset.stream()
+    except ConfigError as error:
+        raise error.below("dataset") from error
+    return stream
 
 
 def check_fit(config: Config, spec: Spec) -> None:

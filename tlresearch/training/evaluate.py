@@ -60,7 +60,7 @@ def predict(
                 if y is None or task not in out.logits:
                     continue
                 head, logits = model.head(task), out.logits[task].float()
-                losses = torch.zeros_like(batch.weight) if head.closed_form else head.loss(logits, y)
+                losses = head.loss(logits, y)
                 predicted = head.predict(logits, out.features.mask)
                 row = (logits, y, predicted, losses, batch.domain, batch.index)
                 keep = y != IGNORE

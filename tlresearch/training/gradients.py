@@ -92,7 +92,7 @@ class Gradients:
     def _global(self, batch: Batch) -> dict[str, Tensor]:
         """Denominators of the whole batch over all ranks: rows under "", labelled weight under each task."""
         tasks = [task for task in batch.y if task in self.model.active]
-        counts = [batch.weight.new_tensor(float(len(batch))), *(labelled(self.model, batch, t) for t in tasks)]
+        counts = [batch.weight.new_tensor(float(batch.rows)), *(labelled(self.model, batch, t) for t in tasks)]
         values = sum_over_ranks(torch.stack(counts)).clamp(min=1e-12)
         return dict(zip(["", *tasks], values, strict=True))
 
@@ -103,7 +103,7 @@ class Gradients:
             if name.startswith(TASK) and task in whole:
                 share = labelled(self.model, part, task) / whole[task]
             else:
-                share = len(part) / whole[""]
+                share = part.rows / whole[""]
             scaled[name] = value * share * ranks()  # DDP averages over ranks
         return scaled
 
@@ -150,8 +150,8 @@ def micro_batches(batch: Batch, count: int) -> list[Batch]:
     """`count` parts of a batch, each with its share of labelled, unlabelled and replayed rows."""
     if count == 1:
         return [batch]
-    rows = torch.arange(len(batch), device=batch.index.device)
-    return [take(batch, rows[i::count]) for i in range(min(count, len(batch)))]
+    rows = torch.arange(batch.rows, device=batch.index.device)
+    return [take(batch, rows[i::count]) for i in range(min(count, batch.rows))]
 
 
 def _scatter(flat: Tensor, parameters: list[nn.Parameter]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 STATE = "state.safetensors"
 MODEL = "model.safetensors"
+HISTORY = "history.jsonl"
 
 
 class RunKeeper:
@@ -118,8 +120,10 @@ class RunKeeper:
         """
         self.folder, self._saved = folder, time.monotonic()
         if not (folder / STATE).exists():
+            _forget_after(folder / HISTORY, 0)
             return None
         tensors, extra = checkpoint.read(folder / STATE)
+        _forget_after(folder / HISTORY, extra["trainer"]["steps_before"] + extra["position"]["step"])
         prepare(extra["position"]["stage"])
         parts = {
             name: checkpoint.join_state(checkpoint.below(tensors, f"{name}/"), rest)
@@ -142,3 +146,14 @@ class RunKeeper:
         if self._resumed is not None:
             states, self._resumed = self._resumed, None
             checkpoint.load_optimizer(self.model, optimizer, states)
+
+
+def _forget_after(history: Path, step: int) -> None:
+    """Removes the lines of steps that will be taken again; in place, for the tracker has the file open."""
+    if rank() or not history.exists():
+        return
+    lines = history.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    with open(history, "r+") as file:
+        file.writelines(kept)
+        file.truncate()

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tlresearch.config.build import build
 from tlresearch.core.model import Model
 from tlresearch.training import checkpoint
-from tlresearch.training.assemble import assemble, prepare_heads
+from tlresearch.training.assemble import assemble, build_stream, prepare_heads
 from tlresearch.training.keeper import MODEL
 
 
 def load_model(folder: Path, config: Mapping[str, Any]) -> Model:
     """The model of a run folder, heads included, on the CPU in evaluation mode. Needs the data's recipe for its spec."""
-    data_dir = Path(config["data_dir"]) if config["data_dir"] else None
-    stream = build("dataset", config["dataset"], data_dir=data_dir).stream()
+    stream = build_stream(config)
     model = assemble(config, stream.spec, stream.stages[0]).model
     for stage in stream.stages:
         prepare_heads(model, config, stage.tasks)

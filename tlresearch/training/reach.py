@@ -53,7 +53,7 @@ def freeze_unreached(
         trainable[name].requires_grad_(False)
     if unreached:
         logger.info("no loss reaches %d parameters, which stay frozen: %s", len(unreached), ", ".join(unreached))
-    return unreached, counter.get_total_flops() / len(part)
+    return unreached, counter.get_total_flops() / part.rows
 
 
 def _gradients(loss: Tensor, trainable: Mapping[str, Tensor]) -> dict[str, Tensor | None]:

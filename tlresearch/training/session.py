@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from tlresearch.config.build import build
-from tlresearch.config.errors import ConfigError, Problem
+from tlresearch.config.errors import ConfigError, Problem, Problems
 from tlresearch.core.batching import move
 from tlresearch.core.distributed import rank
 from tlresearch.core.method import Batches, uses
 from tlresearch.core.model import changed_names
 from tlresearch.core.seeding import reseed
+from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Clock, Stage, Stream
 from tlresearch.training import checkpoint
 from tlresearch.training.assemble import Config, assemble, prepare_heads
@@ -48,13 +50,15 @@ class Session:
         with self.cost.phase("prepare"):
             self.model, self.methods, self.original = assemble(config, stream.spec, stream.stages[0])
             self.model.to(fabric.device)
+            self.make_optimizer, self.schedule = build("optimizer", config["optimizer"]), build("schedule", config["schedule"])
+            self.selection: Selection = build("selection", config["selection"])
             self._check()
             plan = Plan(**{key: config[key] for key in Plan.__dataclass_fields__})
-            make_optimizer, schedule = build("optimizer", config["optimizer"]), build("schedule", config["schedule"])
-            selection = build("selection", config["selection"])
-            self.trainer = Trainer(fabric, self.model, self.methods, plan, rates, make_optimizer, schedule, log)
+            self.trainer = Trainer(
+                fabric, self.model, self.methods, plan, rates, self.make_optimizer, self.schedule, log
+            )
             self.keeper = RunKeeper(
-                config, self.model, self.methods, self.original, selection, self._validate, self.cost
+                config, self.model, self.methods, self.original, self.selection, self._validate, self.cost
             )
             self.keeper.trainer = self.trainer
             self.position = Position()
@@ -182,6 +186,12 @@ class Session:
     def _check(self) -> None:
         """Mistakes that show once everything is built."""
         config, model = self.config, self.model
+        problems = Problems()
+        trial = [{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0}]
+        problems.attempt("optimizer", lambda: self.make_optimizer(trial))
+        problems.attempt("schedule", lambda: self.schedule(self._start()))
+        problems.attempt("selection", lambda: self.selection.best([{"accuracy": 0.0, "macro_f1": 0.0, "loss": 0.0}]))
+        problems.raise_any()
         needing = [name for name, method in self.methods.items() if method.unlabelled > 0]
         if needing and any(stage.unlabelled is None for stage in self.stream.stages):
             raise ConfigError(Problem("dataset", (

@@ -139,7 +139,7 @@ class Trainer:
             if position.step % per_epoch == 0 and position.step:
                 self._choose(clock, keeper)
             self.step(batch, clock, meter)
-            self.flops += self.flops_per_row * len(batch)
+            self.flops += self.flops_per_row * batch.rows
             position.step += 1
             evaluated = position.step % every == 0 or position.step == position.total
             if evaluated:
@@ -161,7 +161,7 @@ class Trainer:
         reseed(self.plan.seed, clock.stage, clock.step, rank())  # each step's randomness is its own: resuming is exact
         for method in self.hooks["batch"]:
             batch = method.batch(self.model, batch, clock)
-        meter.add(self.gradients(self.wrapped, batch, clock), len(batch), clock.step)
+        meter.add(self.gradients(self.wrapped, batch, clock), batch.rows, clock.step)
         for method in self.hooks["on_gradients"]:
             method.on_gradients(self.model, clock)
         if self.optimizer is not None:
