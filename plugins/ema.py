@@ -24,6 +24,8 @@ class EMA(Method):
         decay: α in [0, 1); 1 / (1 − α) is the number of steps that the average looks back.
     """
 
+    neutral = {"decay": 0.0}
+
     def __init__(self, *, decay: float = 0.99) -> None:
         require(0 <= decay < 1, "decay", decay, "a number in [0, 1)")
         self.decay = decay

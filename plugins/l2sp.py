@@ -23,6 +23,8 @@ class L2SP(Method):
 
     conflicts = frozenset({"probe"})  # nothing of the backbone moves there
 
+    neutral = {"strength": 0.0}
+
     def __init__(self, *, strength: float = 0.01) -> None:
         require(strength >= 0, "strength", strength, "a number of at least 0")
         self.strength = strength

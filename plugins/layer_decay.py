@@ -24,6 +24,8 @@ class LayerDecay(Method):
 
     conflicts = frozenset({"probe"})  # nothing of the backbone moves there
 
+    neutral = {"decay": 1.0}
+
     def __init__(self, *, decay: float = 0.8) -> None:
         require(0 < decay <= 1, "decay", decay, "a number in (0, 1]")
         self.decay = decay

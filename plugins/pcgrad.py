@@ -19,6 +19,8 @@ class PCGrad(Method):
 
     conflicts = frozenset({"probe"})  # heads keep the plain sum, and nothing else moves there
 
+    neutral = {}  # a single term conflicts with nothing
+
     def combine(self, gradients: dict[str, Tensor]) -> Tensor:
         return torch.stack([self._projected(i, gradients) for i in sorted(gradients)]).sum(0)
 

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,7 +92,10 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
     stream = build_stream(config)
     check_fit(config, stream.spec)
     rates, digest = recommended_rates(config), fingerprint(stream)
-    weights = Weights.parse(config["backbone"]["weights"]).digest()
+    try:
+        weights = Weights.parse(config["backbone"]["weights"]).digest(config["backbone"].get("model") or "")
+    except ConfigError as error:
+        raise error.below("backbone") from error
     name = identity(config, digest, weights, rates)
     return Prepared(name, Path(config["store"]) / name, stream, rates, digest, weights)
 
@@ -135,10 +138,10 @@ def _record(
 
     if writes:
         prepared.folder.mkdir(parents=True, exist_ok=True)
-        trackers.start(prepared.identity, prepared.folder, config)
         save(status="running", process=store.process())
     start = time.perf_counter()
     try:
+        trackers.start(prepared.identity, prepared.folder, config)
         results = work(prepared.folder)
     except BaseException as error:
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
@@ -167,8 +170,13 @@ def _first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequ
     data = {
         "fingerprint": prepared.fingerprint,
         "stages": [
-            {"name": s.name, "train": len(s.train), "validation": len(s.validation), "test": len(s.test),
-             "unlabelled": 0 if s.unlabelled is None else len(s.unlabelled)}
+            {
+                "name": s.name,
+                "train": len(s.train),
+                "validation": len(s.validation),
+                "test": len(s.test),
+                "unlabelled": 0 if s.unlabelled is None else len(s.unlabelled),
+            }
             for s in prepared.stream.stages
         ],
     }
@@ -181,8 +189,11 @@ def _first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequ
         "weights": prepared.weights,
         "data": data,
         "learning_rates": prepared.rates._asdict(),
-        "selection": {"rule": selection["name"], **{k: v for k, v in selection.items() if k != "name"},
-                      "oracle": _is_oracle(selection["name"])},
+        "selection": {
+            "rule": selection["name"],
+            **{k: v for k, v in selection.items() if k != "name"},
+            "oracle": _is_oracle(selection["name"]),
+        },
         "sources": source_hashes(config),
         "versions": versions(),
         "hardware": hardware(),
@@ -199,12 +210,17 @@ def _existing(prepared: Prepared, config: Mapping[str, Any]) -> Run | None:
     existing = Run(prepared.folder, record)
     if record["status"] == "running":
         owner = record["process"]
-        raise ConfigError(Problem("store", (
-            f"{str(prepared.folder)!r} is being run by process {owner['pid']} on {owner['host']}; wait for it, or change "
-            "the store or the configuration"
-        )))
+        raise ConfigError(
+            Problem(
+                "store",
+                (
+                    f"{str(prepared.folder)!r} is being run by process {owner['pid']} on {owner['host']}; wait for it, or change "
+                    "the store or the configuration"
+                ),
+            )
+        )
     stale = existing.stale
-    if stale and config["rerun_stale"] or record["status"] == "failed" and config["retry_failed"]:
+    if (stale and config["rerun_stale"]) or (record["status"] == "failed" and config["retry_failed"]):
         (prepared.folder / "state.safetensors").unlink(missing_ok=True)
         (prepared.folder / "history.jsonl").unlink(missing_ok=True)
         return None
@@ -213,9 +229,7 @@ def _existing(prepared: Prepared, config: Mapping[str, Any]) -> Run | None:
         print(f"already done{note}: {prepared.folder}", file=sys.stderr)
         return existing
     if record["status"] == "failed":
-        raise RunFailed(
-            f"{prepared.folder} failed before: {record.get('error')}; retry_failed=true runs it again"
-        )
+        raise RunFailed(f"{prepared.folder} failed before: {record.get('error')}; retry_failed=true runs it again")
     return None
 
 
@@ -232,15 +246,18 @@ class Trackers:
 
     def __init__(self, config: Mapping[str, Any], writes: bool) -> None:
         chosen = {"jsonl": {}, **config["tracker"]} if writes else {}
-        self.waiting: list[Tracker] = [build("tracker", {**o, "name": name}) for name, o in chosen.items()]
+        self.waiting: list[tuple[str, Tracker]] = [(n, build("tracker", {**o, "name": n})) for n, o in chosen.items()]
         self.trackers: list[Tracker] = []
 
     def start(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
         from tlresearch.core.tracker import RunInfo
 
         while self.waiting:
-            tracker = self.waiting.pop(0)
-            tracker.start(RunInfo(name, folder, config))
+            kind, tracker = self.waiting.pop(0)
+            try:
+                tracker.start(RunInfo(name, folder, config))
+            except ConfigError as error:
+                raise error.below(f"tracker.{kind}") from error
             self.trackers.append(tracker)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -268,4 +285,4 @@ def _commit() -> str | None:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -115,7 +115,7 @@ def test_texts_are_cut_at_max_length_and_padded_with_the_tokenizers_own(folder: 
     assert isinstance(x, dict)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert x["input_ids"].shape == (2, 6) and x["input_ids"].dtype == torch.int64
-    assert tokenizer.convert_ids_to_tokens(x["input_ids"][1]) == ["[CLS]", "bad", "[SEP]", *["[PAD]"] * 3]
+    assert tokenizer.convert_ids_to_tokens(x["input_ids"][1].tolist()) == ["[CLS]", "bad", "[SEP]", *["[PAD]"] * 3]
     assert x["attention_mask"].tolist() == [[1] * 6, [1, 1, 1, 0, 0, 0]]
 
 
@@ -152,7 +152,7 @@ def test_code_that_comes_with_a_model_is_not_run(folder: Path) -> None:
         Transformers(TEXT, Weights("path", str(folder)))
 
 
-def test_an_unreachable_hub_names_the_other_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path) -> None:
+def test_an_unreachable_hub_names_the_other_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
     with pytest.raises(ConfigError, match=r"model: 'no/such'.*hub cannot be reached.*package:NAME.*path:FILE"):

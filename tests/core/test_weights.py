@@ -50,7 +50,7 @@ def test_anything_else_is_refused_with_the_four_forms(text: str) -> None:
 def test_missing_places_name_the_other_forms(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="package:NAME or none"):
         Weights.parse(f"path:{tmp_path / 'absent.pth'}").location()
-    with pytest.raises(ConfigError, match="not installed.*hub, path:FILE or none"):
+    with pytest.raises(ConfigError, match=r"not installed.*hub, path:FILE or none"):
         Weights.parse("package:surely_not_installed").location()
 
 

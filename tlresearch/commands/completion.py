@@ -22,7 +22,9 @@ _tlresearch() {
     while IFS= read -r candidate; do
         COMPREPLY+=("${candidate#"$prefix"}")
     done < <(tlresearch completion bash --line "$line" 2>/dev/null)
-    if [[ ${#COMPREPLY[@]} -ne 1 || "${COMPREPLY[0]}" == *[=./] || "${COMPREPLY[0]}" == *\[* ]]; then
+    if [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" == *\[* ]]; then
+        COMPREPLY+=("${COMPREPLY[0]}]")  # a list goes on or ends; one candidate alone would close an open quote
+    elif [[ ${#COMPREPLY[@]} -ne 1 || "${COMPREPLY[0]}" == *[=./] ]]; then
         compopt -o nospace 2>/dev/null
     fi
 }

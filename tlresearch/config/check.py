@@ -11,7 +11,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from tlresearch.config import registry, schema
-from tlresearch.config.errors import ConfigError, Problems, nearest
+from tlresearch.config.errors import ConfigError, Problems, nearest, require
 from tlresearch.config.reader import Entry
 from tlresearch.config.settings import Cache, Settings, check_ranges
 
@@ -30,8 +30,7 @@ def check(config: DictConfig) -> None:
         if kind.multiple:
             _check_list(kind.name, config[kind.name], problems)
         elif values[kind.name] is not None:
-            problems.attempt(kind.name, partial(_check_one, kind.name, values[kind.name]))
-            _check_name(kind.name, config, problems)
+            problems.attempt(kind.name, partial(_check_chosen, kind.name, config, values[kind.name]))
         elif kind.name != "predictor":
             problems.add(kind.name, f"null: must be one of {', '.join(registry.names(kind.name))}")
     for task, head in values["heads"].items():
@@ -58,13 +57,13 @@ def _check_keys(values: Mapping[str, Any], problems: Problems) -> None:
             problems.add(prefix + name, "was removed, and every run needs it")
 
 
-def _check_name(kind: str, config: DictConfig, problems: Problems) -> None:
-    """`backbone.name=timm` would change the name and keep the options of the backbone that was chosen."""
+def _check_chosen(kind: str, config: DictConfig, values: Any) -> None:
+    """As `_check_one`; `backbone.name=timm` would change the name and keep the options of the one that was chosen."""
     chosen = OmegaConf.get_type(config, kind)
     if dataclasses.is_dataclass(chosen):
-        schema_name = next(field.default for field in dataclasses.fields(chosen) if field.name == "name")
-        if config[kind].name != schema_name:
-            problems.add(f"{kind}.name", f"{config[kind].name!r}: choose it by {kind}={config[kind].name}")
+        name = next(field.default for field in dataclasses.fields(chosen) if field.name == "name")
+        require(values["name"] == name, "name", values["name"], f"chosen by {kind}={values['name']}")
+    _check_one(kind, values)
 
 
 def _check_one(kind: str, values: Any) -> Entry:

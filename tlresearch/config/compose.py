@@ -36,9 +36,11 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
     """
     try:
         config = loader().load_configuration(config_name, list(overrides), RunMode.RUN, from_shell=False)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         message = user_error(error)
-        raise ConfigError(message or str(error)) from error
+        if isinstance(error, ConfigError) or message is None:
+            raise
+        raise ConfigError(message) from error
     with open_dict(config):
         del config["hydra"]
     return config

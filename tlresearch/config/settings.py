@@ -11,6 +11,7 @@ from tlresearch.config.errors import Problems, nearest
 from tlresearch.config.registry import KINDS
 
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps", "tpu")
+STRATEGIES = ("auto", "ddp", "fsdp")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 BATCH_NORM = ("eval", "train", "recalibrate")
 
@@ -43,8 +44,8 @@ class Settings:
     devices: Any = 1  # how many devices train together: a number, or auto
     num_nodes: int = 1  # how many machines train together
     accelerator: str = "auto"  # auto, cpu, cuda, gpu, mps, tpu
-    strategy: str = "auto"  # Lightning Fabric's: auto, ddp, fsdp, …
-    precision: str = "32-true"  # 32-true, bf16-mixed, bf16-true, 16-mixed, …
+    strategy: str = "auto"  # how devices train together: auto, ddp, fsdp
+    precision: str = "32-true"  # 32-true, bf16-mixed, 16-mixed (not on a CPU)
     compile: bool = False  # torch.compile of the model
     deterministic: bool = False  # only deterministic operations; an operation without such a form is an error
     debug: bool = False  # full traceback of every error
@@ -96,6 +97,7 @@ def check_ranges(values: dict[str, Any], problems: Problems) -> None:
     devices = values["devices"]
     if devices != "auto" and (not isinstance(devices, int) or isinstance(devices, bool) or devices < 1):
         problems.add("devices", f"{devices!r}: must be an integer of at least 1, or auto")
-    for key, allowed in (("accelerator", ACCELERATORS), ("precision", PRECISIONS), ("bn", BATCH_NORM)):
+    choices = {"accelerator": ACCELERATORS, "strategy": STRATEGIES, "precision": PRECISIONS, "bn": BATCH_NORM}
+    for key, allowed in choices.items():
         if values[key] not in allowed:
             problems.add(key, f"{values[key]!r}: unknown; {nearest(values[key], allowed)}")

@@ -29,7 +29,7 @@ def collate(rows: Sequence[Row], padding: Mapping[str, float]) -> Batch:
         x = pad([row["input"] for row in rows], padding.get("", 0))
     tasks = dict.fromkeys(task for row in rows for task in row["labels"])
     y = {t: pad([torch.as_tensor(row["labels"].get(t, IGNORE)) for row in rows], IGNORE) for t in tasks}
-    integers = {k: torch.tensor([row[k] for row in rows]) for k in ("domain", "index")}  # type: ignore[literal-required]
+    integers = {k: torch.tensor([row[k] for row in rows]) for k in ("domain", "index")}
     weight = torch.tensor([row["weight"] for row in rows])
     return Batch(x, y, **integers, origin=torch.full((len(rows),), TRAIN), weight=weight)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlresearch.config.errors import choose
+from tlresearch.config.errors import choose, fail
 from tlresearch.core.types import IGNORE, Features, Task
 
 POOLINGS = ("auto", "cls", "mean", "max")
@@ -72,7 +72,7 @@ def pool(features: Features, pooling: str) -> Features:
     if pooling == "auto":
         return features
     if features.tokens is None:
-        raise ValueError(f"pooling={pooling!r} needs tokens and this backbone gives none; use pooling=auto")
+        fail("head.pooling", pooling, "needs tokens and this backbone gives none; use auto")
     tokens, mask = features.tokens, features.mask
     if pooling == "cls":
         return features._replace(pooled=tokens[:, 0])

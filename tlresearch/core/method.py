@@ -26,6 +26,9 @@ class Method:
         unlabelled: the share of `batch_size` it wants on top, drawn from `stage.unlabelled`.
         learning_rate: recommended for the backbone's parameters with AdamW, None = the backbone's own recommendation.
         aux_learning_rate: recommended for the method's own modules in `model.aux`.
+        neutral: options with which it is plain fine-tuning of the same rows, None = none are; {} = it is so as it comes
+            while there is one stage and one task. The contract kit holds it to that.
+        keeps_outputs: `setup` leaves the outputs as they were (adapters that start at zero).
     """
 
     conflicts: ClassVar[frozenset[str]] = frozenset()
@@ -33,6 +36,8 @@ class Method:
     unlabelled: float = 0.0
     learning_rate: ClassVar[float | None] = None
     aux_learning_rate: ClassVar[float] = 1e-3
+    neutral: ClassVar[Mapping[str, Any] | None] = None
+    keeps_outputs: ClassVar[bool] = True
 
     def setup(self, model: Model, spec: Spec) -> None:
         """Once, before any optimizer: surgery on the backbone, modules of its own into `model.aux[NAME]`."""

@@ -66,7 +66,7 @@ class Rows:
             weight=float(self.weight[i]),
         )
 
-    def __iter__(self) -> Iterable[Row]:  # type: ignore[override]  # iteration by index, so that for loops work
+    def __iter__(self) -> Iterable[Row]:
         return (self[i] for i in range(len(self)))
 
     def take(self, chosen: Tensor) -> Rows:

@@ -52,7 +52,7 @@ class Batch(NamedTuple):
     x: Inputs
     y: dict[str, Tensor]
     domain: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
     origin: Tensor
     weight: Tensor
 

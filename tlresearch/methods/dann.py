@@ -29,6 +29,8 @@ class DANN(Method):
         share: unlabelled rows a batch, as a share of `batch_size`, > 0.
     """
 
+    neutral = {"weight": 0.0}
+
     def __init__(self, *, weight: float = 1.0, gamma: float = 10.0, width: int = 100, share: float = 1.0) -> None:
         require(weight >= 0, "weight", weight, "a number of at least 0")
         require(gamma >= 0, "gamma", gamma, "a number of at least 0")
@@ -58,5 +60,3 @@ class DANN(Method):
         current = (batch.origin != REPLAYED).to(logits.dtype)  # replayed rows belong to neither domain of this stage
         losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         return {"domain": (losses * current).sum() / current.sum().clamp(min=1)}
-
-

@@ -32,6 +32,8 @@ class EWC(Method):
         gamma: decay γ of the running sum in [0, 1], with `online` only.
     """
 
+    neutral = {"strength": 0.0}
+
     def __init__(
         self, *, strength: float = 1000.0, samples: int = 256, online: bool = False, gamma: float = 1.0
     ) -> None:

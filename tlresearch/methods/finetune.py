@@ -20,5 +20,7 @@ class FineTune(Method):
     refused beside those that have one.
     """
 
+    neutral = {}
+
     def trainable(self, model: Model, clock: Clock) -> Iterable[nn.Parameter] | None:
         return model.backbone.parameters()

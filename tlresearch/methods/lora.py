@@ -45,7 +45,12 @@ class LoRA(Method):
 
         names = self._names(model)
         before = {id(p) for p in model.backbone.parameters()}
-        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=names)
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft says int and takes any number
+            lora_dropout=self.dropout,
+            target_modules=names,
+        )
         inject_adapter_in_model(config, model.backbone)
         self._parameters = [p for p in model.backbone.parameters() if id(p) not in before]
 

@@ -29,6 +29,8 @@ class Replay(Method):
         share: replayed rows a batch, as a share of its own rows, > 0.
     """
 
+    neutral = {}  # the buffer is empty until the second stage
+
     def __init__(self, *, size: int = 500, share: float = 1.0) -> None:
         require(size >= 1, "size", size, "an integer of at least 1")
         require(share > 0, "share", share, "a number above 0")

@@ -8,8 +8,19 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-PACKAGES = ("tlresearch", "torch", "torchvision", "timm", "transformers", "peft", "lightning-fabric", "hydra-core",
-            "datasets", "numpy", "scikit-learn")
+PACKAGES = (
+    "tlresearch",
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "peft",
+    "lightning-fabric",
+    "hydra-core",
+    "datasets",
+    "numpy",
+    "scikit-learn",
+)
 
 
 @cache
@@ -30,5 +41,10 @@ def hardware() -> dict[str, Any]:
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(), "gpus": gpus}
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }

@@ -13,8 +13,25 @@ import tlresearch
 from tlresearch.config.registry import index
 
 IRRELEVANT = frozenset(
-    """store data_dir devices num_nodes accelerator strategy tracker debug progress retry_failed rerun_stale cache
-    checkpoint_seconds log_every preset gradient_checkpointing compile""".split()
+    [
+        "store",
+        "data_dir",
+        "devices",
+        "num_nodes",
+        "accelerator",
+        "strategy",
+        "tracker",
+        "debug",
+        "progress",
+        "retry_failed",
+        "rerun_stale",
+        "cache",
+        "checkpoint_seconds",
+        "log_every",
+        "preset",
+        "gradient_checkpointing",
+        "compile",
+    ]
 )
 """Top-level keys that are not part of the identity."""
 
@@ -41,7 +58,9 @@ def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def source_hashes(config: Mapping[str, Any]) -> dict[str, str]:
     """Component → hash of the file it is written in; "tlresearch" → hash of core, nn and training."""
-    chosen = [(kind, config[kind]["name"]) for kind in ("backbone", "head", "dataset", "optimizer", "schedule", "selection")]
+    chosen = [
+        (kind, config[kind]["name"]) for kind in ("backbone", "head", "dataset", "optimizer", "schedule", "selection")
+    ]
     chosen += [("method", name) for name in config["method"]]
     entries = index()
     hashes = {f"{kind}.{name}": _hash([Path(entries[kind, name].file)]) for kind, name in chosen}

@@ -28,7 +28,9 @@ class Run:
         """Reads a run folder; raises ConfigError where there is no record."""
         record = store.read_record(Path(folder))
         if record is None:
-            raise ConfigError(f"{str(folder)!r}: no run here (no {store.RECORD}); `tlresearch report` lists the runs of a store")
+            raise ConfigError(
+                f"{str(folder)!r}: no run here (no {store.RECORD}); `tlresearch report` lists the runs of a store"
+            )
         return cls(Path(folder), record)
 
     @property

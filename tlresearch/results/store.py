@@ -25,8 +25,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return {"identity": folder.name, "status": "failed", "error": f"unreadable record: {error}", "schema": SCHEMA}
     if record.get("schema", 0) > SCHEMA:
         raise ConfigError(
-            Problem("store", f"{str(folder)!r} was written by a newer tlresearch (schema {record['schema']}, "
-                             f"this one reads up to {SCHEMA}); upgrade tlresearch or choose another store")
+            Problem(
+                "store",
+                f"{str(folder)!r} was written by a newer tlresearch (schema {record['schema']}, "
+                f"this one reads up to {SCHEMA}); upgrade tlresearch or choose another store",
+            )
         )
     if record.get("status") == "running" and not alive(record.get("process", {})):
         record["status"] = "interrupted"
@@ -90,4 +93,6 @@ def writable(store: Path) -> None:
     while not home.exists():
         home = home.parent
     if not home.is_dir() or not os.access(home, os.W_OK):
-        raise ConfigError(Problem("store", f"{str(store)!r}: cannot be written to; give a folder of your own (store=PATH)"))
+        raise ConfigError(
+            Problem("store", f"{str(store)!r}: cannot be written to; give a folder of your own (store=PATH)")
+        )

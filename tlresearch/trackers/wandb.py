@@ -31,6 +31,8 @@ class WandB(Tracker):
         entity: str | None = None,
     ) -> None:
         choose("mode", mode, ("online", "offline", "disabled"))
+        if mode == "online":
+            _require_key()
         self.mode, self.project, self.entity = mode, project, entity
 
     def start(self, run: RunInfo) -> None:
@@ -60,3 +62,11 @@ class WandB(Tracker):
 
         self._run.finish()
         wandb.teardown()  # else its service process outlives the run
+
+
+def _require_key() -> None:
+    """Looks for a key before anything is written."""
+    import wandb
+
+    if not wandb.login(prompt=False, verify=False):
+        fail("mode", "online", "no key is configured; set WANDB_API_KEY, or use mode=offline and sync later")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlresearch.config.build import build
-from tlresearch.config.errors import ConfigError, Problem, Problems
+from tlresearch.config.errors import ConfigError, Problem, Problems, choose
 from tlresearch.config.registry import load
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.head import Head
@@ -32,10 +33,11 @@ def assemble(config: Config, spec: Spec, first: Stage) -> Assembly:
     """Backbone, the first stage's heads and the methods; all mistakes are collected and raised together."""
     problems = Problems()
     problems.attempt("", lambda: check_fit(config, spec))
-    methods = {
-        name: problems.attempt("", lambda name=name, options=options: build("method", {**options, "name": name}))  # type: ignore[misc]
-        for name, options in config["method"].items()
-    }
+    methods: dict[str, Method] = {}
+    for name, options in config["method"].items():
+        made = problems.attempt("", partial(build, "method", {**options, "name": name}))
+        if made is not None:
+            methods[name] = made
     problems.raise_any()
     with seeded(config["seed"], "backbone"):
         backbone = build("backbone", config["backbone"], spec=spec)
@@ -44,7 +46,7 @@ def assemble(config: Config, spec: Spec, first: Stage) -> Assembly:
     prepare_heads(model, config, first.tasks)
     for name, method in methods.items():
         with seeded(config["seed"], "method", name):
-            problems.attempt(f"method.{name}", lambda method=method: method.setup(model, spec))  # type: ignore[misc]
+            problems.attempt(f"method.{name}", partial(method.setup, model, spec))
     problems.raise_any()
     _check_methods(methods)
     return Assembly(model, methods, original)
@@ -69,8 +71,9 @@ def check_fit(config: Config, spec: Spec) -> None:
         from tlresearch.config.registry import index
 
         fitting = sorted(
-            e.name for e in index().values() if e.kind == "backbone" and not e.error
-            and spec.modality in load("backbone", e.name).modalities
+            e.name
+            for e in index().values()
+            if e.kind == "backbone" and not e.error and spec.modality in load("backbone", e.name).modalities
         )
         raise ConfigError(
             Problem(
@@ -79,12 +82,16 @@ def check_fit(config: Config, spec: Spec) -> None:
                 f"{spec.modality}; choose one of: {', '.join(fitting)}",
             )
         )
+    for name in config["heads"]:
+        choose(f"heads.{name}", name, [task.name for task in spec.tasks])
     for task in spec.tasks:
         head = head_config(config, task)
         kinds = load("head", head["name"]).kinds
         if task.kind not in kinds:
             raise ConfigError(
-                Problem("head", f"{head['name']!r} serves {', '.join(sorted(kinds))}; task {task.name!r} is {task.kind}")
+                Problem(
+                    "head", f"{head['name']!r} serves {', '.join(sorted(kinds))}; task {task.name!r} is {task.kind}"
+                )
             )
 
 
@@ -105,7 +112,8 @@ def prepare_heads(model: Model, config: Config, tasks: tuple[Task, ...]) -> None
                 model.grow_head(task)
                 continue
             options = head_config(config, task)
-            head: Head = build("head", options, backbone=model.backbone, task=task)
+            key = f"heads.{task.name}" if task.name in config["heads"] else "head"
+            head: Head = build("head", options, at=key, backbone=model.backbone, task=task)
             model.add_head(task, head, options.get("pooling", "auto"))
     model.to(device)
 

@@ -21,19 +21,20 @@ def write(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any]) -
 
     partial = path.with_name(path.name + ".partial")
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(ready, partial, metadata={"json": json.dumps(extra)})
+    save_file(ready, partial, metadata={"json": json.dumps(extra), "order": json.dumps(list(ready))})
     with open(partial, "rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The inverse of `write`; tensors on the CPU."""
+    """The inverse of `write`, tensors on the CPU and in their order: sums over them must not change their last bit."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # safe_open is not a mapping
-        extra = json.loads((file.metadata() or {}).get("json", "{}"))
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in json.loads(metadata["order"])}
+        extra = json.loads(metadata["json"])
     return tensors, extra
 
 
@@ -56,7 +57,9 @@ def load_model(model: Model, tensors: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in tensors.items():
             if own[name].shape != tensor.shape:
-                raise ValueError(f"{name}: shape {tuple(tensor.shape)} in the checkpoint, {tuple(own[name].shape)} here")
+                raise ValueError(
+                    f"{name}: shape {tuple(tensor.shape)} in the checkpoint, {tuple(own[name].shape)} here"
+                )
             own[name].copy_(tensor)
 
 

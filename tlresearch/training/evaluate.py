@@ -24,7 +24,7 @@ class Predictions(NamedTuple):
     predicted: Tensor
     loss: Tensor
     domain: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
 
     @property
     def accuracy(self) -> float:
@@ -65,8 +65,11 @@ def predict(
                 row = (logits, y, predicted, losses, batch.domain, batch.index)
                 keep = y != IGNORE
                 found.append(tuple(t[keep].cpu() for t in row))
-    return {task: _gather([torch.cat(columns) for columns in zip(*found, strict=True)])
-            for task, found in parts.items() if found}
+    return {
+        task: _gather([torch.cat(columns) for columns in zip(*found, strict=True)])
+        for task, found in parts.items()
+        if found
+    }
 
 
 def _gather(columns: list[Tensor]) -> Predictions:

@@ -98,7 +98,8 @@ class RunKeeper:
         }
         if self.best is not None:
             parts |= {"best_model": {"": dict(self.best[1])}, "best_method": self.best[2]}
-        tensors, rest = {}, {}
+        tensors: dict[str, Tensor] = {}
+        rest: dict[str, Any] = {}
         for name, part in parts.items():
             flat, rest[name] = checkpoint.split_state(part)
             tensors |= {f"{name}/{key}": tensor for key, tensor in flat.items()}
@@ -116,7 +117,8 @@ class RunKeeper:
     def open(self, folder: Path, prepare: Callable[[int], None]) -> dict[str, Any] | None:
         """Starts in a folder; where a checkpoint lies there, loads it and returns the position to go on from.
 
-        prepare: called with the stage's number before weights are loaded, so that all heads are there and grown.
+        prepare: called with the number of the last stage begun (-1: none) before weights are loaded, so that all heads
+            are there and grown as they were.
         """
         self.folder, self._saved = folder, time.monotonic()
         if not (folder / STATE).exists():
@@ -124,7 +126,7 @@ class RunKeeper:
             return None
         tensors, extra = checkpoint.read(folder / STATE)
         _forget_after(folder / HISTORY, extra["trainer"]["steps_before"] + extra["position"]["step"])
-        prepare(extra["position"]["stage"])
+        prepare(extra["position"]["stage"] - (not extra["within"]))  # between stages, the next has not grown any head
         parts = {
             name: checkpoint.join_state(checkpoint.below(tensors, f"{name}/"), rest)
             for name, rest in extra["rest"].items()

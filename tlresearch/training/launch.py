@@ -24,21 +24,30 @@ if TYPE_CHECKING:
 
 
 def check_devices(config: Mapping[str, Any]) -> None:
-    """Refuses an accelerator that is not there and more devices than there are."""
+    """Refuses an accelerator that is not there, more devices than there are, and half precision on a CPU."""
     accelerator, devices = config["accelerator"], config["devices"]
     if accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
         mps = " or mps" if torch.backends.mps.is_available() else ""
-        raise ConfigError(Problem("accelerator", f"{accelerator!r}: this machine has none; allowed here: auto, cpu{mps}"))
+        raise ConfigError(
+            Problem("accelerator", f"{accelerator!r}: this machine has none; allowed here: auto, cpu{mps}")
+        )
     if accelerator == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(Problem("accelerator", "'mps': this machine has none; allowed here: auto, cpu"))
     there = torch.cuda.device_count()
     if accelerator != "cpu" and there and isinstance(devices, int) and devices > there:
         raise ConfigError(Problem("devices", f"{devices}: this machine has {there}; give at most that many"))
+    if config["precision"] == "16-mixed" and (accelerator == "cpu" or not (there or torch.backends.mps.is_available())):
+        raise ConfigError(Problem("precision", "'16-mixed': a CPU cannot train in it; use bf16-mixed or 32-true"))
     if config["num_nodes"] > 1 and not within_ranks():
-        raise ConfigError(Problem("num_nodes", (
-            f"{config['num_nodes']}: start every node's processes with torchrun or srun, e.g. "
-            "torchrun --nnodes 2 --nproc-per-node 4 -m tlresearch train …"
-        )))
+        raise ConfigError(
+            Problem(
+                "num_nodes",
+                (
+                    f"{config['num_nodes']}: start every node's processes with torchrun or srun, e.g. "
+                    "torchrun --nnodes 2 --nproc-per-node 4 -m tlresearch train …"
+                ),
+            )
+        )
 
 
 def device_count(config: Mapping[str, Any]) -> int:
@@ -49,7 +58,7 @@ def device_count(config: Mapping[str, Any]) -> int:
 
 def within_ranks() -> bool:
     """Whether this process is already one of several (started by us, torchrun or a scheduler)."""
-    return "LOCAL_RANK" in os.environ or "SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ
+    return "LOCAL_RANK" in os.environ or ("SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ)
 
 
 def needs_ranks(config: Mapping[str, Any]) -> bool:
@@ -59,14 +68,14 @@ def needs_ranks(config: Mapping[str, Any]) -> bool:
 def make_fabric(config: Mapping[str, Any]) -> Fabric:
     """Fabric, launched: its own launcher would repeat the command line, so processes are there before it."""
     from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-    fabric = Fabric(
-        accelerator=config["accelerator"],
-        devices=device_count(config),
-        num_nodes=config["num_nodes"],
-        strategy=config["strategy"],
-        precision=config["precision"],
-    )
+    chosen = {key: config[key] for key in ("accelerator", "num_nodes", "strategy", "precision")}
+    try:
+        fabric = Fabric(devices=device_count(config), **chosen)
+    except (ImportError, MisconfigurationException, RuntimeError, ValueError) as error:
+        told = ", ".join(f"{key}={value}" for key, value in chosen.items())
+        raise ConfigError(f"{told} do not go together, or not on this machine: {error}") from error
     fabric.launch()
     return fabric
 

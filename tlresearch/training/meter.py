@@ -42,6 +42,7 @@ class Meter:
         self.sums = values if self.sums is None else self.sums + values
         self.steps += 1
         self.rows += rows
+        self.bar.update(step + 1)
         if (step + 1) % self.every == 0:  # not a count of steps: resumed runs read at the same places
             self.flush(step + 1)
 
@@ -68,6 +69,10 @@ class Meter:
                 "or look at the data of these steps"
             )
         return values
+
+    def restart(self) -> None:
+        """The time of an evaluation is not training's."""
+        self.start = time.perf_counter()
 
     def metric(self, values: Mapping[str, float]) -> None:
         """The last validation metrics, for the bar."""

@@ -48,7 +48,9 @@ def parameter_groups(model: Model, methods: Mapping[str, Method], clock: Clock, 
         for parameters, options in opinion or ():
             unknown = set(options) - {"lr_scale", "weight_decay"}
             if unknown:
-                raise ConfigError(f"method {name!r} sets {sorted(unknown)} in groups(); allowed: lr_scale, weight_decay")
+                raise ConfigError(
+                    f"method {name!r} sets {sorted(unknown)} in groups(); allowed: lr_scale, weight_decay"
+                )
             for parameter in parameters:
                 scale[id(parameter)] *= options.get("lr_scale", 1.0)
                 if "weight_decay" in options:
@@ -154,4 +156,4 @@ def checkpoint_blocks(model: Model) -> None:
                 return _plain(*args, **kwargs)
             return checkpoint(_plain, *args, use_reentrant=False, **kwargs)
 
-        block.forward = forward  # type: ignore[method-assign]
+        block.forward = forward

@@ -23,9 +23,7 @@ class Prediction:
 
     def __init__(self, config: Mapping[str, Any], stream: Stream, fabric: Any, rates: Any, log: Any) -> None:
         self.stream, self.cost = stream, Cost()
-        self.predictors = {
-            task.name: build("predictor", config["predictor"], task=task) for task in stream.spec.tasks
-        }
+        self.predictors = {task.name: build("predictor", config["predictor"], task=task) for task in stream.spec.tasks}
 
     def run(self, folder: Path) -> dict[str, Any]:
         finished: list[dict[str, Any]] = []

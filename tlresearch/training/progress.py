@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 2.0
@@ -21,7 +24,7 @@ class Bar:
         self.enabled = enabled and sys.stderr.isatty()
         self.name, self.total, self.start = name, total, time.perf_counter()
         self._done, self._text = 0, ""
-        self._progress: object | None = None
+        self._progress: Progress | None = None
 
     def update(self, done: int, text: str = "") -> None:
         if not self.enabled:
@@ -31,21 +34,33 @@ class Bar:
             if time.perf_counter() - self.start < PATIENCE_SECONDS:
                 return
             self._open()
-        self._progress.update(self._task, completed=done, text=self._text)  # type: ignore[union-attr,attr-defined]
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, text=self._text)
 
     def close(self) -> None:
         if self._progress is not None:
-            self._progress.stop()  # type: ignore[attr-defined]
+            self._progress.stop()
             self._progress = None
         self.enabled = False
 
     def _open(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
         )
         bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = bar.add_task(self.name, total=self.total, text=self._text)

@@ -61,5 +61,3 @@ def _gradients(loss: Tensor, trainable: Mapping[str, Tensor]) -> dict[str, Tenso
         return dict.fromkeys(trainable)
     values = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True)
     return dict(zip(trainable, values, strict=True))
-
-

@@ -16,7 +16,7 @@ from tlresearch.core.batching import move
 from tlresearch.core.distributed import rank
 from tlresearch.core.method import Batches, uses
 from tlresearch.core.model import changed_names
-from tlresearch.core.seeding import reseed
+from tlresearch.core.seeding import reseed, seeded
 from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Clock, Stage, Stream
 from tlresearch.training import checkpoint
@@ -50,7 +50,10 @@ class Session:
         with self.cost.phase("prepare"):
             self.model, self.methods, self.original = assemble(config, stream.spec, stream.stages[0])
             self.model.to(fabric.device)
-            self.make_optimizer, self.schedule = build("optimizer", config["optimizer"]), build("schedule", config["schedule"])
+            self.make_optimizer, self.schedule = (
+                build("optimizer", config["optimizer"]),
+                build("schedule", config["schedule"]),
+            )
             self.selection: Selection = build("selection", config["selection"])
             self._check()
             plan = Plan(**{key: config[key] for key in Plan.__dataclass_fields__})
@@ -63,6 +66,9 @@ class Session:
             self.keeper.trainer = self.trainer
             self.position = Position()
             self._prepare(stream.stages[0])
+            self._try()
+            if config["compile"]:
+                self.model.backbone.compile()
         self.tests: dict[int, Prepared] = {}
         self.predictions: dict[int, dict[str, Predictions]] = {}
 
@@ -160,7 +166,9 @@ class Session:
             for column in ("logits", "y", "index")
         }
         checkpoint.write(self.keeper.folder / LOGITS, logits, {})
-        with evaluating(self.model, self.methods, self._batches()):  # averaged weights are written as they are evaluated
+        with evaluating(
+            self.model, self.methods, self._batches()
+        ):  # averaged weights are written as they are evaluated
             labels = {task: list(names) for task, names in self.model.labels.items()}
             checkpoint.write(self.keeper.folder / MODEL, self.keeper.tensors(), {"labels": labels})
 
@@ -194,26 +202,46 @@ class Session:
         problems.raise_any()
         needing = [name for name, method in self.methods.items() if method.unlabelled > 0]
         if needing and any(stage.unlabelled is None for stage in self.stream.stages):
-            raise ConfigError(Problem("dataset", (
-                f"method {needing[0]!r} needs unlabelled rows and {config['dataset']['name']!r} has none; use a data set with "
-                "a target, e.g. dataset=rotated dataset.source=[0] dataset.target=[45]"
-            )))
+            raise ConfigError(
+                Problem(
+                    "dataset",
+                    (
+                        f"method {needing[0]!r} needs unlabelled rows and {config['dataset']['name']!r} has none; use a data set with "
+                        "a target, e.g. dataset=rotated dataset.source=[0] dataset.target=[45]"
+                    ),
+                )
+            )
         edits = [n for n, m in self.methods.items() if uses(m, "on_gradients") or uses(m, "combine")]
         if edits and config["precision"].startswith("16"):
-            raise ConfigError(Problem("precision", (
-                f"{config['precision']!r} scales gradients and method {edits[0]!r} reads them; use precision=bf16-mixed"
-            )))
+            raise ConfigError(
+                Problem(
+                    "precision",
+                    (
+                        f"{config['precision']!r} scales gradients and method {edits[0]!r} reads them; use precision=bf16-mixed"
+                    ),
+                )
+            )
         closed = [name for name in model.labels if model.head(name).closed_form]
         opinions = [m.trainable(model, self._start()) for m in self.methods.values() if uses(m, "trainable")]
         frozen = any(opinion is not None for opinion in opinions) and not any(list(o or ()) for o in opinions)
         if closed and not frozen:
-            raise ConfigError(Problem("head", (
-                f"{config['head']['name']!r} has a closed form and goes with a frozen backbone only; add method=[probe]"
-            )))
+            raise ConfigError(
+                Problem(
+                    "head",
+                    (
+                        f"{config['head']['name']!r} has a closed form and goes with a frozen backbone only; add method=[probe]"
+                    ),
+                )
+            )
         if config["gradient_checkpointing"]:
             checkpoint_blocks(model)
-        if config["compile"]:
-            model.backbone.compile()
+
+    def _try(self) -> None:
+        """A forward pass of two rows, so that parts that do not fit each other show before anything is written."""
+        rows = self.prepared["train"].batch(torch.arange(min(2, len(self.prepared["train"]))))
+        self.model.eval()
+        with torch.no_grad(), seeded("try"):
+            self.model(move(rows, self.fabric.device).x)
 
     def _start(self) -> Clock:
         return Clock(0, 0, 0, 1, {})

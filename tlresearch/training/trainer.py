@@ -20,7 +20,12 @@ from tlresearch.training.data import Endless, Prepared, ahead
 from tlresearch.training.gradients import Gradients
 from tlresearch.training.meter import Meter
 from tlresearch.training.parameters import (
-    MakeOptimizer, Rates, build_optimizer, choose_trainable, parameter_groups, set_modes,
+    MakeOptimizer,
+    Rates,
+    build_optimizer,
+    choose_trainable,
+    parameter_groups,
+    set_modes,
 )
 from tlresearch.training.reach import freeze_unreached
 
@@ -146,8 +151,11 @@ class Trainer:
                 meter.flush(position.step)
                 position.history.append(keeper.evaluate())
                 last = position.history[-1]
-                self.log({f"validation/{name}": value for name, value in last.items()}, self.steps_before + position.step)
+                self.log(
+                    {f"validation/{name}": value for name, value in last.items()}, self.steps_before + position.step
+                )
                 meter.metric(last)
+                meter.restart()
                 set_modes(self.model, self.plan.bn)
                 if keeper.after_evaluation(position):
                     break
@@ -240,4 +248,3 @@ class Trainer:
             self.wrapped = self.model
         else:
             self.wrapped, _ = self.fabric.setup(self.model, self.optimizer)
-

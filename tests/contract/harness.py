@@ -1,0 +1,180 @@
+"""Small runs in this process, and what they leave behind."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import registered
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tlresearch.core.model import Model
+    from tlresearch.training.session import Session
+
+NETS = {"cnn": ("convnet", "contract_images"), "vit": ("timm", "contract_images"), "bert": ("transformers", "contract_texts")}
+"""The tiny networks that every method is tried on: backbone and data."""
+
+BASE = [
+    "accelerator=cpu", "progress=false", "batch_size=8", "steps=4", "log_every=1", "checkpoint_seconds=0",
+    "optimizer.lr=0.01", "schedule=constant",
+]
+STAGED = {"stages": 2, "tasks": 2, "target": True}
+"""What makes every hook work: two stages, the second with more classes; two tasks; unlabelled rows."""
+
+
+class Stop(BaseException):
+    """The process is killed."""
+
+
+class Finished(NamedTuple):
+    """A run that is over. start, state: tensors of the model before and after; log: what trackers got, a dict a call."""
+
+    session: Session
+    folder: Path
+    results: dict[str, Any]
+    log: list[dict[str, float]]
+    start: dict[str, Tensor]
+    state: dict[str, Tensor]
+
+    def losses(self, term: str) -> list[float]:
+        """A term of the training loss, step by step."""
+        return [values[f"train/{term}"] for values in self.log if f"train/{term}" in values]
+
+
+class Kit:
+    """places: name → file or folder that plugins read; given: overrides of the person who checks; folder: for runs."""
+
+    def __init__(self, folder: Path, places: Mapping[str, Path], given: Sequence[str] = ()) -> None:
+        self.folder, self.places, self.given = folder, places, given
+        self._bases: dict[str, dict[str, Any]] = {}
+        self._straight: dict[tuple[str, str], Finished] = {}
+        self._count = 0
+
+    def options(self, kind: str, name: str) -> dict[str, Any]:
+        return registered.options(kind, name, self.places, self.given)
+
+    def build(self, kind: str, name: str, *, at: Mapping[str, Any] | None = None, **wiring: Any) -> Any:
+        """A plugin with the kit's options, `at` on top."""
+        from tlresearch.config.build import build
+
+        return build(kind, {**self.options(kind, name), **(at or {}), "name": name}, **wiring)
+
+    def overrides(self, net: str) -> list[str]:
+        """What composes the base of all runs on a network."""
+        backbone, dataset = NETS[net]
+        chosen = [f"backbone={backbone}", f"dataset={dataset}"]
+        return [*BASE, *chosen, *(f"backbone.{k}={_typed(v)}" for k, v in self.options("backbone", backbone).items())]
+
+    def config(
+        self, net: str, methods: Mapping[str, Mapping[str, Any]], dataset: Mapping[str, Any] = STAGED, **values: Any
+    ) -> dict[str, Any]:
+        """The resolved configuration of a run of `methods` (name → options that are not the defaults)."""
+        from tlresearch.config import registry
+        from tlresearch.config.compose import check, compose
+        from tlresearch.runner import resolve
+
+        if net not in self._bases:
+            composed = compose(self.overrides(net))
+            check(composed)
+            self._bases[net] = resolve(composed)
+        config = {**copy.deepcopy(self._bases[net]), **values}
+        config["dataset"] |= dataset
+        for name, options in methods.items():
+            defaults = {o.name: copy.deepcopy(o.default) for o in registry.find("method", name).options}
+            config["method"][name] = {**defaults, **self.options("method", name), **options}
+        return config
+
+    def place(self) -> Path:
+        """A new folder."""
+        self._count += 1
+        place = self.folder / str(self._count)
+        place.mkdir()
+        return place
+
+    def start(self, config: Mapping[str, Any], log: list[dict[str, float]]) -> Session:
+        """A session as the runner makes it, in a process whose random states are anything."""
+        from tlresearch.core.seeding import reseed
+        from tlresearch.training.assemble import build_stream, recommended_rates
+        from tlresearch.training.launch import make_fabric
+        from tlresearch.training.session import Session
+
+        _shake()
+        stream = build_stream(config)
+        fabric = make_fabric(config)
+        reseed(config["seed"])
+        return Session(config, stream, fabric, recommended_rates(config), lambda values, step: log.append(dict(values)))
+
+    def run(self, config: Mapping[str, Any], folder: Path | None = None, stop: int | None = None) -> Finished:
+        """One run; stop: raises Stop before optimizer step number `stop` of this process, as if it were killed."""
+        log: list[dict[str, float]] = []
+        folder = folder or self.place()
+        session = self.start(config, log)
+        start = tensors(session.model)
+        if stop is not None:
+            _stop_before(session, stop)
+        results = session.run(folder)
+        return Finished(session, folder, results, log, start, tensors(session.model))
+
+    def straight(self, net: str, method: str) -> Finished:
+        """The run of one method that other runs are compared with: made once."""
+        if (net, method) not in self._straight:
+            self._straight[net, method] = self.run(self.config(net, {method: {}}))
+        return self._straight[net, method]
+
+
+def tensors(model: Model) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers, those that are not saved included."""
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    return {name: tensor.detach().clone() for name, tensor in named}
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    """Bit by bit, with the names of what is not."""
+    assert sorted(first) == sorted(second)
+    different = [name for name in first if not equal(first[name], second[name])]
+    assert not different, f"{len(different)} of {len(first)} tensors differ: {', '.join(different[:8])}"
+
+
+def equal(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and bool(((first == second) | (first.isnan() & second.isnan())).all())
+
+
+def numbers(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a record that a repetition must give again."""
+    return {name: value for name, value in results.items() if name != "cost"}
+
+
+def _stop_before(session: Session, count: int) -> None:
+    step, taken = session.trainer.step, 0
+
+    def stopping(*arguments: Any) -> None:
+        nonlocal taken
+        if taken == count:
+            raise Stop
+        taken += 1
+        step(*arguments)
+
+    session.trainer.step = stopping  # type: ignore[method-assign]
+
+
+def _shake() -> None:
+    """Other random states than at any time before: what draws without a seed gives itself away."""
+    import numpy
+    import torch
+
+    seed = int.from_bytes(os.urandom(4), "little")
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_typed(item)}" for key, item in value.items()) + "}"
+    return f"'{value}'" if isinstance(value, str) else str(value)

@@ -1,0 +1,59 @@
+"""Files and folders that some plugins read: a tiny BERT, pictures, a table, a saved data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+WORDS = "good bad film plot the a is was very not dull fine . ,".split()
+
+
+def make(folder: Path) -> dict[str, Path]:
+    """Everything, below `folder`: name → place."""
+    made = {name: folder / name for name in ("bert", "pictures", "saved")}
+    made["table"] = folder / "table.csv"
+    _bert(made["bert"])
+    _pictures(made["pictures"])
+    texts = [f"{WORDS[i % 2]} {WORDS[2 + i % 3]} {WORDS[4 + i % 5]}" for i in range(30)]
+    lines = ["text,label", *(f"{text},{WORDS[i % 2]}" for i, text in enumerate(texts))]
+    made["table"].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _saved(made["saved"], texts)
+    return made
+
+
+def _bert(folder: Path) -> None:
+    """A transformers folder: two layers of width 32, random weights, whole words as tokens, no dropout."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    vocabulary = {word: i for i, word in enumerate([*special.values(), *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **special).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    rest = {"max_position_embeddings": 128, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(BertConfig(vocab_size=len(vocabulary), **sizes, **rest), add_pooling_layer=False).save_pretrained(folder)
+
+
+def _pictures(folder: Path) -> None:
+    from PIL import Image
+
+    for label, colour in (("blue", (0, 0, 200)), ("red", (200, 0, 0))):
+        (folder / label).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (12 + i, 14), tuple(value + 5 * i for value in colour)).save(folder / label / f"{i}.png")
+
+
+def _saved(folder: Path, texts: list[str]) -> None:
+    import datasets
+
+    labels = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=WORDS[:2])})
+    columns = {"text": texts, "label": [i % 2 for i in range(len(texts))]}
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict(columns, features=labels).save_to_disk(folder)
+    datasets.enable_progress_bars()

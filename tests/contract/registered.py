@@ -1,0 +1,79 @@
+"""What is registered, and with which arguments the kit builds it small."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tlresearch.config import registry
+from tlresearch.config.reader import Entry
+
+FIXTURES = Path(__file__).parent / "fixtures"
+VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
+
+SMALL: dict[tuple[str, str], dict[str, Any]] = {
+    ("backbone", "convnet"): {"width": 4, "layers": 2},
+    ("backbone", "mlp"): {"width": 16},
+    ("backbone", "timm"): {"model": "vit_tiny_patch16_224", "arguments": VIT},
+    ("backbone", "transformers"): {"weights": "path:{bert}"},
+    ("dataset", "huggingface"): {"path": "{saved}"},
+    ("dataset", "image_folder"): {"path": "{pictures}"},
+    ("dataset", "text_file"): {"path": "{table}"},
+    ("dataset", "rotated"): {"base": "contract_images"},
+    ("dataset", "split"): {"base": "contract_images", "stages": 3, "scenario": "class_incremental"},
+    ("tracker", "wandb"): {"mode": "disabled"},
+}
+"""(kind, name) → options; what is not here comes with its defaults. {…} names a folder or file that the kit makes."""
+
+
+@contextmanager
+def fixtures() -> Iterator[None]:
+    """Inside, the kit's own toys are registered beside everything else."""
+    before = os.environ.get(registry.ENVIRONMENT)
+    os.environ[registry.ENVIRONMENT] = os.pathsep.join(filter(None, (before, str(FIXTURES))))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[registry.ENVIRONMENT]
+        else:
+            os.environ[registry.ENVIRONMENT] = before
+
+
+def entries(kind: str) -> list[Entry]:
+    """Every plugin of a kind by name, broken ones included (their checks fail with the reason)."""
+    with fixtures():
+        found = registry.index()
+    return [entry for key, entry in sorted(found.items()) if key[0] == kind]
+
+
+def methods() -> list[str]:
+    """All methods but the kit's own."""
+    return [entry.name for entry in entries("method") if Path(entry.file).parent != FIXTURES]
+
+
+def options(kind: str, name: str, places: Mapping[str, Path], given: Sequence[str] = ()) -> dict[str, Any]:
+    """With what the kit builds a plugin: `given` ("dataset.path=…", "method.lora.rank=1") wins over the table above."""
+    import yaml
+
+    from tlresearch.config.schema import key
+
+    values = {option: _filled(value, places) for option, value in SMALL.get((kind, name), {}).items()}
+    prefix = key(kind, name) + "."
+    for override in given:
+        option, _, value = override.partition("=")
+        if option.startswith(prefix):
+            values[option.removeprefix(prefix)] = yaml.safe_load(value)
+    missing = [o.name for o in registry.find(kind, name).options if o.required and o.name not in values]
+    assert not missing, f"the kit does not know {missing} of {kind} {name!r}: give {prefix}{missing[0]}=… (--override)"
+    return values
+
+
+def _filled(value: Any, places: Mapping[str, Path]) -> Any:
+    for name, place in places.items():
+        if isinstance(value, str):
+            value = value.replace("{" + name + "}", str(place))
+    return value

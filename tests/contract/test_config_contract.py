@@ -1,0 +1,102 @@
+"""The schema that is read from text is the signature; every shipped YAML composes and says only what is new."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from tlresearch.config.compose import check, compose
+from tlresearch.config.errors import ConfigError
+from tlresearch.config.reader import Entry
+from tlresearch.config.registry import KINDS, load, shipped, variants
+
+from . import registered
+
+ENTRIES = [entry for kind in KINDS for entry in registered.entries(kind)]
+FILES = [file for place in ("conf", "sweeps") for file in sorted(shipped(place).rglob("*.yaml"))]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}")
+def test_schema_is_the_signature(entry: Entry) -> None:
+    assert not entry.error, f"{entry.file}:{entry.line}: {entry.error}"
+    plugin = load(entry.kind, entry.name)
+    parameters = list(inspect.signature(plugin).parameters.values())
+    assert entry.wiring == tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+    own = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    assert [option.name for option in entry.options] == [p.name for p in own]
+    for option, parameter in zip(entry.options, own, strict=True):
+        assert option.required == (parameter.default is parameter.empty)
+        if not option.required:
+            assert json.dumps(option.default) == json.dumps(parameter.default), option.name
+    assert entry.summary, f"{entry.kind} {entry.name!r} has no docstring"
+
+
+def test_every_built_in_kind_has_an_entry() -> None:
+    assert {entry.kind for entry in ENTRIES} == set(KINDS)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: "-".join(file.parts[-3:]))
+def test_every_shipped_file_composes(file: Path) -> None:
+    check(compose(*_choice(file)))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: "-".join(file.parts[-3:]))
+def test_no_shipped_file_restates_a_default(file: Path) -> None:
+    content = OmegaConf.load(file)
+    assert OmegaConf.is_dict(content)
+    own = {key: value for key, value in _leaves(content) if key.split(".")[0] not in ("defaults", "hydra")}
+    relative = file.relative_to(shipped("conf")) if file.is_relative_to(shipped("conf")) else None
+    kind = relative.parts[0] if relative is not None and len(relative.parts) > 1 else ""
+    if kind in KINDS:
+        bases = [[f"{kind}={next(iter(content.defaults))}"]]
+        own = {f"{kind}.{key}": value for key, value in own.items()}
+    else:  # a global file may set a key of whatever is chosen beside it
+        groups = {key.split(".")[0] for key in own} & KINDS.keys()
+        bases = [[], *([f"{group}={name}"] for group in groups for name in _choosable(group))]
+    composed = [_values(base) for base in bases]
+    for key, value in own.items():
+        known = [values.get(key, _NOTHING) for values in composed]
+        assert any(before != value for before in known), f"{file.name} restates {key}={value}"
+
+
+_NOTHING = object()
+
+
+def _choice(file: Path) -> tuple[list[str], str]:
+    """Overrides and configuration name that bring a file in."""
+    for place in ("conf", "sweeps"):
+        if file.is_relative_to(shipped(place)):
+            relative = file.relative_to(shipped(place)).with_suffix("")
+    *folders, name = relative.parts
+    if not folders:
+        return [], name
+    group = "/".join(folders)
+    if group in KINDS and KINDS[group].multiple:
+        return [f"{group}=[{name}]"], "config"
+    return [f"{group}={name}" if group in (*KINDS, "preset") else f"+{group}={name}"], "config"
+
+
+def _choosable(kind: str) -> list[str]:
+    return [*(entry.name for entry in registered.entries(kind)), *variants(kind)]
+
+
+def _values(overrides: list[str]) -> dict[str, Any]:
+    """Every leaf by its dotted name, {} where the choice needs more."""
+    try:
+        return dict(_leaves(compose(overrides)))
+    except ConfigError:
+        return {}
+
+
+def _leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for key in node:
+        value = OmegaConf.to_container(node)[key]
+        if isinstance(value, dict) and value:
+            found += _leaves(node[key], f"{prefix}{key}.")
+        else:
+            found.append((f"{prefix}{key}", value))
+    return found

@@ -1,0 +1,45 @@
+"""Every pair of methods stacks and trains, or is refused with both names."""
+
+from itertools import combinations
+
+import pytest
+
+from tlresearch.config.errors import ConfigError
+
+from . import registered
+from .declared import check_declared, check_training
+from .harness import NETS, STAGED, Kit
+
+METHODS = registered.methods()
+PAIRS = list(combinations(METHODS, 2))
+
+
+def check_pair(kit: Kit, net: str, pair: tuple[str, ...]) -> None:
+    from tlresearch.config.compose import check, compose
+
+    try:
+        check(compose([*kit.overrides(net), f"method=[{','.join(pair)}]"]))
+        session = kit.start(kit.config(net, dict.fromkeys(pair, {})), [])
+    except ConfigError as error:
+        assert all(f"'{name}'" in str(error) for name in pair), f"refused, and not by name: {error}"
+        return
+    assert list(session.methods) == list(pair)
+    run = kit.run(kit.config(net, dict.fromkeys(pair, {}), STAGED, steps=12))
+    check_training(run, terms=("task/shape",))
+    check_declared(run)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_pair_stacks_or_is_refused(kit: Kit, pair: tuple[str, ...]) -> None:
+    check_pair(kit, "cnn", pair)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("pair", [*(pair[::-1] for pair in PAIRS), *PAIRS], ids="-".join)
+def test_pair_in_any_order_on_any_net(kit: Kit, pair: tuple[str, ...], net: str) -> None:
+    check_pair(kit, net, pair)
+
+
+def test_there_are_pairs() -> None:
+    assert len(PAIRS) == len(METHODS) * (len(METHODS) - 1) / 2 > 0
