@@ -15,8 +15,19 @@ _HOMES = {
     "tlresearch.config.errors": ("ConfigError", "require", "choose"),
     "tlresearch.config.compose": ("compose",),
     "tlresearch.core.types": (
-        "IGNORE", "TRAIN", "UNLABELLED", "REPLAYED", "Batch", "Clock", "Features", "Inputs", "Output", "Spec", "Stage",
-        "Stream", "Task",
+        "IGNORE",
+        "TRAIN",
+        "UNLABELLED",
+        "REPLAYED",
+        "Batch",
+        "Clock",
+        "Features",
+        "Inputs",
+        "Output",
+        "Spec",
+        "Stage",
+        "Stream",
+        "Task",
     ),
     "tlresearch.core.rows": ("Row", "Rows"),
     "tlresearch.core.sampling": ("Sampling",),
@@ -32,7 +43,7 @@ _HOMES = {
     "tlresearch.results.runs": ("Run",),
 }
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted([*_NAMES, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_NAMES, "__version__"])
 
 if TYPE_CHECKING:
     from tlresearch.config.compose import compose as compose
@@ -48,8 +59,18 @@ if TYPE_CHECKING:
     from tlresearch.core.rows import Row as Row, Rows as Rows
     from tlresearch.core.sampling import Sampling as Sampling
     from tlresearch.core.types import (
-        IGNORE as IGNORE, REPLAYED as REPLAYED, TRAIN as TRAIN, UNLABELLED as UNLABELLED, Batch as Batch, Clock as Clock,
-        Features as Features, Inputs as Inputs, Output as Output, Spec as Spec, Stage as Stage, Stream as Stream,
+        IGNORE as IGNORE,
+        REPLAYED as REPLAYED,
+        TRAIN as TRAIN,
+        UNLABELLED as UNLABELLED,
+        Batch as Batch,
+        Clock as Clock,
+        Features as Features,
+        Inputs as Inputs,
+        Output as Output,
+        Spec as Spec,
+        Stage as Stage,
+        Stream as Stream,
         Task as Task,
     )
     from tlresearch.core.weights import Weights as Weights

@@ -213,10 +213,8 @@ def _existing(prepared: Prepared, config: Mapping[str, Any]) -> Run | None:
         raise ConfigError(
             Problem(
                 "store",
-                (
-                    f"{str(prepared.folder)!r} is being run by process {owner['pid']} on {owner['host']}; wait for it, or change "
-                    "the store or the configuration"
-                ),
+                f"{str(prepared.folder)!r} is being run by process {owner['pid']} on {owner['host']}; "
+                "wait for it, or change the store or the configuration",
             )
         )
     stale = existing.stale
@@ -250,6 +248,7 @@ class Trackers:
         self.trackers: list[Tracker] = []
 
     def start(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
+        """Starts each tracker that has not started; a mistake in its options names it."""
         from tlresearch.core.tracker import RunInfo
 
         while self.waiting:
@@ -261,10 +260,12 @@ class Trackers:
             self.trackers.append(tracker)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
+        """Passes the numbers on to all that have started."""
         for tracker in self.trackers:
             tracker.log(values, step)
 
     def finish(self) -> None:
+        """Ends all that have started."""
         for tracker in self.trackers:
             tracker.finish()
 

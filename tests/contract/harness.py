@@ -22,7 +22,7 @@ NETS = {"cnn": ("convnet", "contract_images"), "vit": ("timm", "contract_images"
 
 BASE = [
     "accelerator=cpu", "progress=false", "batch_size=8", "steps=4", "log_every=1", "checkpoint_seconds=0",
-    "optimizer.lr=0.01", "schedule=constant",
+    "optimizer.lr=0.03", "schedule=constant",
 ]
 STAGED = {"stages": 2, "tasks": 2, "target": True}
 """What makes every hook work: two stages, the second with more classes; two tasks; unlabelled rows."""

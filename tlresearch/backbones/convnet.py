@@ -58,9 +58,11 @@ class ConvNet(Backbone):
         for i, (inputs, outputs) in enumerate(pairwise(channels)):
             stride = 2 if i > 0 and side > 2 else 1
             side = -(-side // stride)
-            self.layers.append(nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-            ))
+            self.layers.append(
+                nn.Sequential(
+                    nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+                )
+            )
         self.fresh = load_plain(self, weights, "convnet")
 
     def forward(self, x: Inputs) -> Features:

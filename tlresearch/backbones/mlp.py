@@ -53,9 +53,9 @@ class MLP(Backbone):
         self.image = spec.modality == "image"
         self.feature_dim = width
         sizes = [prod(self.shape)] + [width] * layers
-        self.layers = nn.Sequential(*(
-            nn.Sequential(nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)) for i, o in pairwise(sizes)
-        ))
+        self.layers = nn.Sequential(
+            *(nn.Sequential(nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)) for i, o in pairwise(sizes))
+        )
         self.fresh = load_plain(self, weights, "mlp")
 
     def forward(self, x: Inputs) -> Features:

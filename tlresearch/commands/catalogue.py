@@ -25,8 +25,10 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return 0
-    shown = [[row["kind"], row["name"], row["origin"], f"error: {row['error']}" if row["error"] else row["summary"]]
-             for row in found]
+    shown = [
+        [row["kind"], row["name"], row["origin"], f"error: {row['error']}" if row["error"] else row["summary"]]
+        for row in found
+    ]
     print_table(["kind", "name", "origin", "summary"], shown)
     return 0
 

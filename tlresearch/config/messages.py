@@ -20,8 +20,12 @@ from tlresearch.config import registry
 from tlresearch.config.errors import ConfigError, nearest
 
 NOUNS = {
-    "IntegerNode": "an integer", "FloatNode": "a number", "BooleanNode": "true or false", "StringNode": "a string",
-    "DictConfig": "a table {key: value, …}", "ListConfig": "a list [a, b, …]",
+    "IntegerNode": "an integer",
+    "FloatNode": "a number",
+    "BooleanNode": "true or false",
+    "StringNode": "a string",
+    "DictConfig": "a table {key: value, …}",
+    "ListConfig": "a list [a, b, …]",
 }
 
 

@@ -81,5 +81,3 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, list | tuple):
         return list(value)
     return [] if value is None else [value]
-
-

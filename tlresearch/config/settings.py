@@ -78,8 +78,16 @@ def documented() -> list[tuple[str, str, str, str]]:
 
 
 _AT_LEAST = {
-    "epochs": 1, "steps": 1, "batch_size": 1, "accumulate": 1, "patience": 1, "evaluate_every": 1, "num_nodes": 1,
-    "log_every": 1, "seed": 0, "checkpoint_seconds": 0,
+    "epochs": 1,
+    "steps": 1,
+    "batch_size": 1,
+    "accumulate": 1,
+    "patience": 1,
+    "evaluate_every": 1,
+    "num_nodes": 1,
+    "log_every": 1,
+    "seed": 0,
+    "checkpoint_seconds": 0,
 }
 
 

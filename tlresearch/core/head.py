@@ -16,7 +16,7 @@ POOLINGS = ("auto", "cls", "mean", "max")
 
 
 class Head(nn.Module):
-    """A plugin is written as `__init__(self, backbone, task, *, its own options)` and keeps no reference to the backbone.
+    """A plugin is written as `__init__(self, backbone, task, *, its own options)` and does not keep the backbone.
 
     Attributes:
         kinds: the `Task.kind`s it can serve.
@@ -38,7 +38,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Per row the sum of the losses of its labelled items (B,), 0 where it has none; the Trainer weighs and divides.
+        """Per row the sum of its labelled items' losses (B,), 0 where it has none; the Trainer weighs and divides.
 
         Here: cross entropy of logits (B, C) against ids (B,) or soft labels (B, C); a soft row of zeros is unlabelled.
         """

@@ -18,7 +18,7 @@ Batches = Callable[[str], Iterable[Batch]]
 
 
 class Method:
-    """Every hook is optional and costs nothing where a method leaves it out. A plugin is `__init__(self, *, its options)`.
+    """Every hook is optional and free where a method leaves it out. A plugin is `__init__(self, *, its own options)`.
 
     Attributes:
         conflicts: names of methods it cannot be stacked with.

@@ -46,9 +46,11 @@ class Model(nn.Module):
             self.labels[task.name] = task.labels
 
     def has_head(self, task: str) -> bool:
+        """Whether the task has a head already."""
         return PREFIX + task in self.heads
 
     def head(self, task: str) -> Head:
+        """The head of a task that has one."""
         head = self.heads[PREFIX + task]
         assert isinstance(head, Head)
         return head
@@ -91,5 +93,5 @@ def pristine(backbone: Backbone) -> dict[int, int]:
 
 
 def state_tensors(module: nn.Module) -> dict[str, Any]:
-    """Like `state_dict`, but the very tensors (parameters stay parameters), so that identity and version can be asked."""
-    return {k: v for k, v in module.state_dict(keep_vars=True).items()}
+    """Like `state_dict`, but the very tensors (parameters stay parameters), whose identity and version can be asked."""
+    return dict(module.state_dict(keep_vars=True))

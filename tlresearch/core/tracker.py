@@ -43,11 +43,11 @@ class Selection:
 
 
 class Optimizer:
-    """A plugin is a function `(parameter_groups, *, its own options) -> torch.optim.Optimizer`; groups carry their `lr`."""
+    """A plugin is a function `(parameter_groups, *, its own options) -> torch.optim.Optimizer`; groups hold `lr`."""
 
     @staticmethod
     def common(*, lr: float | None = None) -> dict[str, Any]:
-        """Options of every optimizer. lr: learning rate of all parameters; null = recommended by backbone, method, head."""
+        """Options of every optimizer. lr: rate of all parameters; null = as backbone, method and head recommend."""
         from tlresearch.config.errors import require
 
         require(lr is None or lr > 0, "lr", lr, "a number above 0, or null for the recommended rate")

@@ -1,4 +1,4 @@
-"""The nouns that travel between data, model, methods and Trainer: plain NamedTuples (Fabric refuses frozen dataclasses)."""
+"""What travels between data, model, methods and Trainer: plain NamedTuples (Fabric refuses frozen dataclasses)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class Task(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """What all stages of a stream share. modality: image, text or vector; input_shape: (C, H, W) or (D,), None if it varies.
+    """What all stages of a stream share.
 
+    modality: image, text or vector; input_shape: (C, H, W) or (D,), None if it varies.
     tasks: every task of the stream with its final labels; domains: names, a row's `domain` is an index into them.
     """
 
@@ -45,8 +46,8 @@ class Spec(NamedTuple):
 class Batch(NamedTuple):
     """B rows on the device. x: (B, …) or a dict of such, preprocessed but not yet transformed (the Model does that).
 
-    y: task → (B,) class ids, (B, C) soft labels or (B, L) tags, IGNORE where unlabelled; domain, index, origin: (B,) int64
-    (origin: TRAIN, UNLABELLED or REPLAYED; index: the row's number in its dataset); weight: (B,) float32.
+    y: task → (B,) class ids, (B, C) soft labels or (B, L) tags, IGNORE where unlabelled; weight: (B,) float32;
+    domain, index, origin: (B,) int64 (origin: TRAIN, UNLABELLED or REPLAYED; index: the row's number in its dataset).
     """
 
     x: Inputs
@@ -63,7 +64,7 @@ class Batch(NamedTuple):
 
 
 class Features(NamedTuple):
-    """tokens: (B, L, D) or None where there is no sequence; pooled: (B, D); mask: (B, L) bool or None where all count."""
+    """tokens: (B, L, D), None where there is no sequence; pooled: (B, D); mask: (B, L) bool, None where all count."""
 
     tokens: Tensor | None
     pooled: Tensor
@@ -78,7 +79,7 @@ class Output(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """Where training stands. step counts optimizer steps of this stage from 0 to total - 1; validation: the last metrics."""
+    """Where training stands. step: optimizer steps of this stage, 0 to total - 1; validation: the last metrics."""
 
     stage: int
     epoch: int
@@ -93,7 +94,7 @@ class Clock(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """One experience of a stream. tasks: those trained here, with the labels seen so far (a head grows when they do)."""
+    """One experience of a stream. tasks: those trained here, with the labels so far (a head grows when they do)."""
 
     name: str
     tasks: tuple[Task, ...]
@@ -103,7 +104,7 @@ class Stage(NamedTuple):
     unlabelled: Rows | None = None
 
     def without_test_labels(self) -> Stage:
-        """What methods and Trainer get to see: the test rows' labels are masked, as those of `unlabelled` always are."""
+        """What methods and Trainer see: the test rows' labels are masked, as those of `unlabelled` always are."""
         return self._replace(test=self.test.masked())
 
 

@@ -34,9 +34,7 @@ class Prototype(Head):
     means: Tensor  # (C, D)
     counts: Tensor  # (C,)
 
-    def __init__(
-        self, backbone: Backbone, task: Task, *, metric: Literal["euclidean", "cosine"] = "euclidean"
-    ) -> None:
+    def __init__(self, backbone: Backbone, task: Task, *, metric: Literal["euclidean", "cosine"] = "euclidean") -> None:
         super().__init__()
         self.metric = choose("metric", metric, ("euclidean", "cosine"))
         self.labels = task.labels

@@ -19,8 +19,8 @@ from tlresearch.nn.gradient_reversal import reverse_gradient
 class DANN(Method):
     """Features that a domain classifier cannot tell apart (Ganin et al., 2016, arXiv:1505.07818, eq. 9 and 17–18).
 
-    Adds the cross entropy of a classifier of source (labelled rows) against target (unlabelled rows) behind a
-    gradient-reversal layer with λ_p = weight · (2 / (1 + exp(−γ p)) − 1), p the training progress in [0, 1] (sec. 5.2.2).
+    Adds the cross entropy of a classifier of source (labelled rows) against target (unlabelled rows) behind a layer
+    that reverses gradients, with λ_p = weight · (2 / (1 + exp(−γ p)) − 1), p the progress in [0, 1] (sec. 5.2.2).
 
     Args:
         weight: final λ ≥ 0; 0 trains the domain classifier and leaves the features alone.

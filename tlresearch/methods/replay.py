@@ -18,11 +18,11 @@ from tlresearch.core.types import REPLAYED, Batch, Clock, Stage
 
 @register("method", "replay")
 class Replay(Method):
-    """Experience replay: every batch is joined by rows kept from earlier stages (Rolnick et al., 2019, arXiv:1811.11682;
-    Chaudhry et al., 2019, arXiv:1902.10486).
+    """Experience replay: rows kept from earlier stages join every batch (Rolnick et al., 2019, arXiv:1811.11682).
 
-    The buffer holds `size` rows, the same number of each stage seen so far, drawn at random; they are kept as
-    preprocessed and transformed (augmented) anew whenever they are drawn. An empty buffer is plain fine-tuning.
+    See also Chaudhry et al., 2019, arXiv:1902.10486. The buffer holds `size` rows, the same number of each stage seen
+    so far, drawn at random; they are kept as preprocessed and transformed (augmented) anew whenever they are drawn. An
+    empty buffer is plain fine-tuning.
 
     Args:
         size: rows in the buffer of all ranks together, ≥ 1.

@@ -68,8 +68,11 @@ def load(network: nn.Module, state: Mapping[str, Tensor], optional: Collection[s
         ConfigError: tensors are missing, or of another shape; they are named.
     """
     own = network.state_dict()
-    wrong = [f"{n} {tuple(state[n].shape)} instead of {tuple(own[n].shape)}" for n in own.keys() & state.keys()
-             if state[n].shape != own[n].shape]
+    wrong = [
+        f"{n} {tuple(state[n].shape)} instead of {tuple(own[n].shape)}"
+        for n in own.keys() & state.keys()
+        if state[n].shape != own[n].shape
+    ]
     if wrong:
         fail("weights", type(network).__name__, f"shapes differ: {_some(wrong)}; choose the model they were made for")
     missing = own.keys() - state.keys()

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -37,10 +37,8 @@ class Cost:
 
 def reset_peak_memory() -> None:
     """Forgets the peak of earlier runs in this process (Linux; elsewhere the peak is the process's)."""
-    try:
+    with suppress(OSError):  # not Linux, or not allowed: the peak then includes what came before
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # not Linux, or not allowed: the peak then includes what came before
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
 

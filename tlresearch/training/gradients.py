@@ -1,4 +1,4 @@
-"""From a batch to gradients: the terms of the loss, their shares over micro-batches and ranks, and the backward pass."""
+"""From a batch to gradients: the loss terms, their shares over micro-batches and ranks, and the backward pass."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
-from tlresearch.config.errors import ConfigError, Problem
+from tlresearch.config.errors import ConfigError, Problem, fail
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -28,29 +28,21 @@ def check_devices(config: Mapping[str, Any]) -> None:
     accelerator, devices = config["accelerator"], config["devices"]
     if accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
         mps = " or mps" if torch.backends.mps.is_available() else ""
-        raise ConfigError(
-            Problem("accelerator", f"{accelerator!r}: this machine has none; allowed here: auto, cpu{mps}")
-        )
+        fail("accelerator", accelerator, f"this machine has none; allowed here: auto, cpu{mps}")
     if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(Problem("accelerator", "'mps': this machine has none; allowed here: auto, cpu"))
+        fail("accelerator", accelerator, "this machine has none; allowed here: auto, cpu")
     there = torch.cuda.device_count()
     if accelerator != "cpu" and there and isinstance(devices, int) and devices > there:
-        raise ConfigError(Problem("devices", f"{devices}: this machine has {there}; give at most that many"))
+        fail("devices", devices, f"this machine has {there}; give at most that many")
     if config["precision"] == "16-mixed" and (accelerator == "cpu" or not (there or torch.backends.mps.is_available())):
-        raise ConfigError(Problem("precision", "'16-mixed': a CPU cannot train in it; use bf16-mixed or 32-true"))
+        fail("precision", config["precision"], "a CPU cannot train in it; use bf16-mixed or 32-true")
     if config["num_nodes"] > 1 and not within_ranks():
-        raise ConfigError(
-            Problem(
-                "num_nodes",
-                (
-                    f"{config['num_nodes']}: start every node's processes with torchrun or srun, e.g. "
-                    "torchrun --nnodes 2 --nproc-per-node 4 -m tlresearch train …"
-                ),
-            )
-        )
+        example = "torchrun --nnodes 2 --nproc-per-node 4 -m tlresearch train …"
+        fail("num_nodes", config["num_nodes"], f"start every node's processes with torchrun or srun, e.g. {example}")
 
 
 def device_count(config: Mapping[str, Any]) -> int:
+    """Devices of a run on each node: `devices`, or with "auto" every CUDA device (1 without any, and on the CPU)."""
     if config["devices"] != "auto":
         return int(config["devices"])
     return max(torch.cuda.device_count(), 1) if config["accelerator"] != "cpu" else 1
@@ -62,6 +54,7 @@ def within_ranks() -> bool:
 
 
 def needs_ranks(config: Mapping[str, Any]) -> bool:
+    """Whether this process has to start others, one a device."""
     return device_count(config) > 1 and not within_ranks()
 
 

@@ -13,7 +13,7 @@ from tlresearch.training.keeper import MODEL
 
 
 def load_model(folder: Path, config: Mapping[str, Any]) -> Model:
-    """The model of a run folder, heads included, on the CPU in evaluation mode. Needs the data's recipe for its spec."""
+    """The model of a run folder, heads included, on the CPU in evaluation mode. Builds the data for its spec."""
     stream = build_stream(config)
     model = assemble(config, stream.spec, stream.stages[0]).model
     for stage in stream.stages:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +22,7 @@ MakeOptimizer = Callable[[Groups], torch.optim.Optimizer]
 
 
 class Rates(NamedTuple):
-    """Learning rates of backbone and methods' modules; heads (None) bring their own, times `scale` (the optimizer's)."""
+    """Learning rates of backbone and methods' modules; heads (None) bring their own, times the optimizer's `scale`."""
 
     backbone: float
     head: float | None
@@ -154,6 +156,21 @@ def checkpoint_blocks(model: Model) -> None:
         def forward(*args: Any, _plain: Any = plain, _block: nn.Module = block, **kwargs: Any) -> Any:
             if not (_block.training and torch.is_grad_enabled()):
                 return _plain(*args, **kwargs)
-            return checkpoint(_plain, *args, use_reentrant=False, **kwargs)
+            again = partial(_keeping_statistics, _block)
+            return checkpoint(_plain, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), again()), **kwargs)
 
         block.forward = forward
+
+
+@contextmanager
+def _keeping_statistics(block: nn.Module) -> Iterator[None]:
+    """The second pass over a batch updates copies: it must not count twice in BatchNorm's statistics."""
+    layers = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    kept = [dict(layer._buffers) for layer in layers]
+    for layer, buffers in zip(layers, kept, strict=True):
+        layer._buffers.update({name: None if b is None else b.clone() for name, b in buffers.items()})
+    try:
+        yield
+    finally:
+        for layer, buffers in zip(layers, kept, strict=True):
+            layer._buffers.update(buffers)

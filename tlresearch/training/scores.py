@@ -16,7 +16,7 @@ Found = Mapping[int, Mapping[str, Predictions]]
 
 
 def stage_row(stage: Stage, position: Position, best: int, predictions: Found) -> dict[str, Any]:
-    """What is kept of a stage when it ends: its selected evaluation and the accuracy on the test of every stage so far."""
+    """What is kept of a finished stage: its selected evaluation and the test accuracy of every stage so far."""
     return {
         "name": stage.name,
         "steps": position.step,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tlresearch.config.build import build
-from tlresearch.config.errors import ConfigError, Problem, Problems
+from tlresearch.config.errors import Problems, fail
 from tlresearch.core.batching import move
 from tlresearch.core.distributed import rank
 from tlresearch.core.method import Batches, uses
@@ -50,10 +50,8 @@ class Session:
         with self.cost.phase("prepare"):
             self.model, self.methods, self.original = assemble(config, stream.spec, stream.stages[0])
             self.model.to(fabric.device)
-            self.make_optimizer, self.schedule = (
-                build("optimizer", config["optimizer"]),
-                build("schedule", config["schedule"]),
-            )
+            self.make_optimizer = build("optimizer", config["optimizer"])
+            self.schedule = build("schedule", config["schedule"])
             self.selection: Selection = build("selection", config["selection"])
             self._check()
             plan = Plan(**{key: config[key] for key in Plan.__dataclass_fields__})
@@ -151,7 +149,7 @@ class Session:
         return found
 
     def _test(self, number: int, *, write: bool) -> None:
-        """Predictions on the test rows of every stage so far; at the end logits and the reported weights are written."""
+        """Predictions on the test rows of every stage so far; at the end writes logits and the reported weights."""
         memory = self.config["cache"]["memory_gb"] * 1e9
         for i, stage in enumerate(self.stream.stages[: number + 1]):
             if i not in self.tests:
@@ -166,9 +164,8 @@ class Session:
             for column in ("logits", "y", "index")
         }
         checkpoint.write(self.keeper.folder / LOGITS, logits, {})
-        with evaluating(
-            self.model, self.methods, self._batches()
-        ):  # averaged weights are written as they are evaluated
+        # averaged weights are written as they are evaluated
+        with evaluating(self.model, self.methods, self._batches()):
             labels = {task: list(names) for task, names in self.model.labels.items()}
             checkpoint.write(self.keeper.folder / MODEL, self.keeper.tensors(), {"labels": labels})
 
@@ -202,37 +199,19 @@ class Session:
         problems.raise_any()
         needing = [name for name, method in self.methods.items() if method.unlabelled > 0]
         if needing and any(stage.unlabelled is None for stage in self.stream.stages):
-            raise ConfigError(
-                Problem(
-                    "dataset",
-                    (
-                        f"method {needing[0]!r} needs unlabelled rows and {config['dataset']['name']!r} has none; use a data set with "
-                        "a target, e.g. dataset=rotated dataset.source=[0] dataset.target=[45]"
-                    ),
-                )
-            )
+            message = f"has no unlabelled rows and method {needing[0]!r} needs them; use a data set with a target, "
+            example = "e.g. dataset=rotated dataset.source=[0] dataset.target=[45]"
+            fail("dataset", config["dataset"]["name"], message + example)
         edits = [n for n, m in self.methods.items() if uses(m, "on_gradients") or uses(m, "combine")]
         if edits and config["precision"].startswith("16"):
-            raise ConfigError(
-                Problem(
-                    "precision",
-                    (
-                        f"{config['precision']!r} scales gradients and method {edits[0]!r} reads them; use precision=bf16-mixed"
-                    ),
-                )
-            )
+            message = f"scales gradients and method {edits[0]!r} reads them; use precision=bf16-mixed"
+            fail("precision", config["precision"], message)
         closed = [name for name in model.labels if model.head(name).closed_form]
         opinions = [m.trainable(model, self._start()) for m in self.methods.values() if uses(m, "trainable")]
         frozen = any(opinion is not None for opinion in opinions) and not any(list(o or ()) for o in opinions)
         if closed and not frozen:
-            raise ConfigError(
-                Problem(
-                    "head",
-                    (
-                        f"{config['head']['name']!r} has a closed form and goes with a frozen backbone only; add method=[probe]"
-                    ),
-                )
-            )
+            message = "has a closed form and goes with a frozen backbone only; add method=[probe]"
+            fail("head", config["head"]["name"], message)
         if config["gradient_checkpointing"]:
             checkpoint_blocks(model)
 

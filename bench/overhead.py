@@ -1,0 +1,129 @@
+"""What a training step costs beside the same step in a hand-written torch loop.
+
+Both loops take turns, step by step, in one process on the same machine, with the same data in memory, the same network,
+batch size and fused AdamW; the figure is the median over steps of the ratio and of the difference. Run:
+
+    OMP_NUM_THREADS=1 python bench/overhead.py [--steps 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+os.environ["TLRESEARCH_PLUGINS"] = str(Path(__file__).parent / "plugins")
+
+from tlresearch.config.compose import check, compose
+from tlresearch.runner import prepare, resolve
+from tlresearch.training import launch
+from tlresearch.training.data import Prepared
+from tlresearch.training.meter import Meter
+from tlresearch.training.session import Session
+from tlresearch.training.trainer import Position, Trainer
+
+CASES = {
+    "convnet on digits, batch 256": ["backbone=convnet", "dataset=digits", "batch_size=256"],
+    "MiniLM, batch 16 x 32 tokens": ["backbone=minilm", "dataset=bench_tokens", "batch_size=16"],
+}
+WARM_UP = 5
+
+
+class Silent:
+    """A Keeper that evaluates nothing and keeps nothing: only steps are measured."""
+
+    def evaluate(self) -> dict[str, float]:
+        return {"accuracy": 0.0}
+
+    def after_evaluation(self, position: Position) -> bool:
+        return False
+
+    def thaw(self, names: list[str]) -> None: ...
+
+    def due(self) -> bool:
+        return False
+
+    def save(self, position: Position) -> None: ...
+
+    def restore(self, optimizer: torch.optim.Optimizer | None) -> None: ...
+
+
+def hand_written(session: Session, rows: Prepared, batch_size: int) -> Callable[[], None]:
+    """One call = one step of a plain loop on a copy of the model, with its data in memory as tensors."""
+    model = copy.deepcopy(session.model)
+    model.train()
+    (task,) = model.active
+    everything = rows.batch(torch.arange(len(rows)))
+    x, y = everything.x, everything.y[task]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        chosen = torch.randint(len(y), (batch_size,))
+        part = {k: v[chosen] for k, v in x.items()} if isinstance(x, dict) else x[chosen]
+        features = model.backbone(model.backbone.transform(part, "train"))
+        loss = F.cross_entropy(model.head(task)(features), y[chosen])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def measure(overrides: list[str], steps: int) -> tuple[list[float], list[float]]:
+    """Seconds of each step: (of the Trainer's whole loop, of the hand-written one), in turn."""
+    config = compose([*overrides, f"steps={steps}", "optimizer.lr=0.0001", "tracker=[]", "progress=false"])
+    check(config)
+    plain = resolve(config)
+    session = Session(plain, prepare(plain).stream, launch.make_fabric(plain), prepare(plain).rates, lambda values, step: None)
+    rows = session.prepared["train"]
+    plain_step = hand_written(session, rows, plain["batch_size"])
+    ours: list[float] = []
+    theirs: list[float] = []
+    ended = 0.0
+
+    def step(self: Trainer, batch: Any, clock: Any, meter: Meter) -> None:
+        nonlocal ended
+        now = time.perf_counter()
+        if ended:
+            ours.append(now - ended)  # the step before, its bookkeeping and the making of this batch
+        plain_step()
+        ended = time.perf_counter()
+        theirs.append(ended - now)
+        original(self, batch, clock, meter)
+
+    original, Trainer.step = Trainer.step, step  # type: ignore[method-assign]
+    try:
+        session.trainer.fit(rows, None, session.position, Silent())
+    finally:
+        Trainer.step = original  # type: ignore[method-assign]
+    return ours[WARM_UP:], theirs[WARM_UP : len(ours)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=60)
+    steps = parser.parse_args().steps
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {steps} steps each")
+    for name, overrides in CASES.items():
+        ours, theirs = measure(overrides, steps)
+        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+        more = statistics.median(a - b for a, b in zip(ours, theirs, strict=True))
+        plain = statistics.median(theirs)
+        allowed = max(0.03 * plain, 200e-6)
+        verdict = "within" if more <= allowed else "ABOVE"
+        print(
+            f"{name}: plain {plain * 1e3:.2f} ms, median ratio {ratio:.3f}, median difference {more * 1e6:+.0f} us "
+            f"({verdict} the larger of 3 % and 200 us)"
+        )
+
+
+if __name__ == "__main__":
+    main()
