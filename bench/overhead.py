@@ -82,7 +82,9 @@ def measure(overrides: list[str], steps: int) -> tuple[list[float], list[float]]
     config = compose([*overrides, f"steps={steps}", "optimizer.lr=0.0001", "tracker=[]", "progress=false"])
     check(config)
     plain = resolve(config)
-    session = Session(plain, prepare(plain).stream, launch.make_fabric(plain), prepare(plain).rates, lambda values, step: None)
+    session = Session(
+        plain, prepare(plain).stream, launch.make_fabric(plain), prepare(plain).rates, lambda values, step: None
+    )
     rows = session.prepared["train"]
     plain_step = hand_written(session, rows, plain["batch_size"])
     ours: list[float] = []

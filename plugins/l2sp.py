@@ -37,8 +37,7 @@ class L2SP(Method):
         distance = out.features.pooled.new_zeros(())
         for name, parameter in model.backbone.named_parameters():
             if parameter.requires_grad:
-                start = self.start[name] = self.start[name].to(parameter.device)  # a resumed run brings it on the CPU
-                distance = distance + (parameter - start).square().sum()
+                distance = distance + (parameter - self.start[name]).square().sum()
         return {"distance": self.strength / 2 * distance}
 
     def state_dict(self) -> dict[str, Any]:

@@ -36,3 +36,41 @@ def tiny_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def small_model():
+    """A Model on 4-dimensional vectors: an mlp of `layers` blocks of `width` units and a linear head over 3 classes."""
+    import torch
+
+    from tlresearch.config.build import build
+    from tlresearch.core.model import Model
+    from tlresearch.core.types import Spec, Task
+
+    def make(seed: int = 0, width: int = 5, layers: int = 2):
+        task = Task("label", "classification", ("a", "b", "c"))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            spec = Spec("vector", (4,), (task,))
+            backbone = build("backbone", {"name": "mlp", "width": width, "layers": layers}, spec=spec)
+            model = Model(backbone)
+            model.add_head(task, build("head", {"name": "linear"}, backbone=backbone, task=task))
+        return model
+
+    return make
+
+
+@pytest.fixture
+def small_batch():
+    """A Batch of `rows` random 4-dimensional vectors with labels among 3 classes."""
+    import torch
+
+    from tlresearch.core.types import TRAIN, Batch
+
+    def make(rows: int = 6, seed: int = 0, origin: int = TRAIN):
+        generator = torch.Generator().manual_seed(seed)
+        x, y = torch.randn(rows, 4, generator=generator), torch.randint(3, (rows,), generator=generator)
+        numbers = torch.arange(rows)
+        return Batch(x, {"label": y}, torch.zeros_like(numbers), numbers, torch.full((rows,), origin), torch.ones(rows))
+
+    return make

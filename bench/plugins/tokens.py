@@ -4,7 +4,24 @@ import torch
 
 from tlresearch import Dataset, Rows, Sampling, Spec, Stream, Task, register
 
-WORDS = "time year people way day man thing woman life child world school state family student group".split()
+WORDS = [
+    "time",
+    "year",
+    "people",
+    "way",
+    "day",
+    "man",
+    "thing",
+    "woman",
+    "life",
+    "child",
+    "world",
+    "school",
+    "state",
+    "family",
+    "student",
+    "group",
+]
 
 
 @register("dataset", "bench_tokens")

@@ -21,7 +21,7 @@ NETS = {"cnn": ("convnet", "contract_images"), "vit": ("timm", "contract_images"
 """The tiny networks that every method is tried on: backbone and data."""
 
 BASE = [
-    "accelerator=cpu", "progress=false", "batch_size=8", "steps=4", "log_every=1", "checkpoint_seconds=0",
+    "accelerator=cpu", "progress=false", "batch_size=8", "steps=4", "log_every=1", "checkpoint_seconds=1000",
     "optimizer.lr=0.03", "schedule=constant",
 ]
 STAGED = {"stages": 2, "tasks": 2, "target": True}

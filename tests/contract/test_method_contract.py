@@ -32,7 +32,7 @@ def test_steps_are_finite(kit: Kit, method: str, net: str) -> None:
 @every_net
 @every_method
 def test_loss_falls(kit: Kit, method: str, net: str) -> None:
-    run = kit.run(kit.config(net, {method: {}}, {"target": True}, steps=30))
+    run = kit.run(kit.config(net, {method: {}}, {"target": True}, steps=30, evaluate_every=30))
     assert len(run.losses("task/shape")) == 30
     check_training(run, terms=("task/shape",), margin=0.97)
 
@@ -73,7 +73,7 @@ def test_same_seed_same_numbers(kit: Kit, method: str, net: str) -> None:
 @every_net
 @every_method
 def test_stopped_and_resumed_is_straight(kit: Kit, method: str, net: str) -> None:
-    config, folder = kit.config(net, {method: {}}), kit.place()
+    config, folder = kit.config(net, {method: {}}, checkpoint_seconds=0), kit.place()
     for steps in STOPS:
         with pytest.raises(Stop):
             kit.run(config, folder, stop=steps)

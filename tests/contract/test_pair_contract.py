@@ -19,12 +19,11 @@ def check_pair(kit: Kit, net: str, pair: tuple[str, ...]) -> None:
 
     try:
         check(compose([*kit.overrides(net), f"method=[{','.join(pair)}]"]))
-        session = kit.start(kit.config(net, dict.fromkeys(pair, {})), [])
+        run = kit.run(kit.config(net, dict.fromkeys(pair, {}), STAGED, steps=9, evaluate_every=9))
     except ConfigError as error:
         assert all(f"'{name}'" in str(error) for name in pair), f"refused, and not by name: {error}"
         return
-    assert list(session.methods) == list(pair)
-    run = kit.run(kit.config(net, dict.fromkeys(pair, {}), STAGED, steps=12))
+    assert list(run.session.methods) == list(pair)
     check_training(run, terms=("task/shape",))
     check_declared(run)
 

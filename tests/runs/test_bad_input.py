@@ -1,4 +1,4 @@
-"""A user's mistakes in the configuration: one message with key, value and what is allowed; exit code 2; nothing written."""
+"""Mistakes in the configuration: one message with key, value and what is allowed; exit code 2; nothing written."""
 
 import pytest
 
@@ -76,7 +76,8 @@ def test_accelerator_that_is_not_there(refused, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for name in ("gpu", "cuda", "mps"):
-        assert refused(f"accelerator={name}") == f"accelerator: {name!r}: this machine has none; allowed here: auto, cpu"
+        message = refused(f"accelerator={name}")
+        assert message == f"accelerator: {name!r}: this machine has none; allowed here: auto, cpu"
 
 
 def test_more_devices_than_there_are(refused, monkeypatch):

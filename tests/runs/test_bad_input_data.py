@@ -66,7 +66,8 @@ def test_corrupt_image_is_named_by_path(refused, images):
 
 def test_missing_column(refused, table):
     message = refused(*TEXT, "dataset.text_column=txt")
-    assert message == "dataset.text_column: 'txt': no such column in train.csv; did you mean 'text'? Allowed: label, text"
+    expected = "dataset.text_column: 'txt': no such column in train.csv; did you mean 'text'? Allowed: label, text"
+    assert message == expected
     assert "'rating'" in refused(*TEXT, "dataset.label_column=rating")
     assert "'site'" in refused(*TEXT, "dataset.domain_column=site")
 
@@ -106,7 +107,7 @@ def test_more_labels_per_class_than_there_are(refused):
     assert message.startswith("dataset.labels_per_class: 1000: ")
     most = int(message.rpartition("at most ")[2])
     assert refused(f"dataset.labels_per_class={most + 1}").startswith(f"dataset.labels_per_class: {most + 1}: ")
-    assert refused("dataset.labels_per_class=0").startswith("dataset.labels_per_class: 0: must be an integer of at least")
+    assert refused("dataset.labels_per_class=0").startswith("dataset.labels_per_class: 0: must be an integer")
 
 
 def test_as_many_labels_per_class_as_the_message_says(refused, train):
@@ -116,9 +117,7 @@ def test_as_many_labels_per_class_as_the_message_says(refused, train):
 
 def test_vision_backbone_on_text(refused, table):
     message = refused("dataset=text_file", "dataset.path=train.csv", "backbone=convnet")
-    assert message == (
-        "backbone: 'convnet' reads image, vector and dataset=text_file gives text; choose one of: transformers"
-    ) or message.startswith("backbone: 'convnet' reads image and dataset=text_file gives text; choose one of: ")
+    assert message == "backbone: 'convnet' reads image and dataset=text_file gives text; choose one of: transformers"
 
 
 def test_head_that_does_not_serve_the_task(refused, plugin):
@@ -143,5 +142,6 @@ def test_stages_and_scenario(refused):
     assert refused("dataset=split").startswith("dataset.scenario: required")
     assert "did you mean 'class_incremental'?" in refused("dataset=split", "dataset.scenario=class_incr")
     assert refused(*cut, "dataset.stages=11").startswith("dataset.stages: 11: ")
-    assert refused(*cut, "dataset.base=digts").startswith("dataset.base: unknown dataset 'digts'; did you mean 'digits'?")
+    message = refused(*cut, "dataset.base=digts")
+    assert message.startswith("dataset.base: unknown dataset 'digts'; did you mean 'digits'?")
     assert refused(*cut, "dataset.base_arguments={pth: x}").startswith("dataset.base_arguments.pth: unknown key")

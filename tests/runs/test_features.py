@@ -170,12 +170,12 @@ def test_balanced_class_weights(train, history, plugin):
     x = rows.inputs[rows.positions]
     counts = torch.bincount(y).float()
     logits = model(x).logits["kind"]
-    expected = F.cross_entropy(logits, y, weight=len(y) / (3 * counts))
-    plain = F.cross_entropy(logits, y)
-    assert history(run.folder)[0]["train/task/kind"] == pytest.approx(float(expected), rel=1e-5)
-    assert abs(float(expected) - float(plain)) > 1e-3
+    expected = F.cross_entropy(logits, y, weight=len(y) / (3 * counts)).item()
+    plain = F.cross_entropy(logits, y).item()
+    assert history(run.folder)[0]["train/task/kind"] == pytest.approx(expected, rel=1e-5)
+    assert abs(expected - plain) > 1e-3
     unweighted = train(*overrides).run
-    assert history(unweighted.folder)[0]["train/task/kind"] == pytest.approx(float(plain), rel=1e-5)
+    assert history(unweighted.folder)[0]["train/task/kind"] == pytest.approx(plain, rel=1e-5)
 
 
 def test_a_head_of_its_own_for_one_task(train):

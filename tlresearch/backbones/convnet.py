@@ -66,19 +66,24 @@ class ConvNet(Backbone):
         self.fresh = load_plain(self, weights, "convnet")
 
     def forward(self, x: Inputs) -> Features:
+        """One token a place of the last feature map; `pooled` is their mean."""
         tokens = self.layers(pixels(x)).flatten(2).transpose(1, 2)
         return Features(tokens, tokens.mean(1), None)
 
     def blocks(self) -> list[nn.Module]:
+        """The convolutional layers, shallow → deep."""
         return list(self.layers)
 
     def preprocess(self, split: str) -> Callable[[Row], Row]:
+        """Makes a row's image a tensor of the network's input shape."""
+
         def image(row: Row) -> Row:
             return {**row, "input": to_pixels(row["input"], self.shape)}
 
         return image
 
     def transform(self, x: Inputs, split: str) -> Tensor:
+        """Shifts training images at random where `random_crop` says so; scales pixels to [-1, 1]."""
         images = pixels(x)
         if split == "train" and self.random_crop:
             images = shift(images, self.random_crop)

@@ -59,12 +59,16 @@ class MLP(Backbone):
         self.fresh = load_plain(self, weights, "mlp")
 
     def forward(self, x: Inputs) -> Features:
+        """Flattens the input; the last layer's output is `pooled`, there are no tokens."""
         return Features(None, self.layers(pixels(x).flatten(1)), None)
 
     def blocks(self) -> list[nn.Module]:
+        """The hidden layers, shallow → deep."""
         return list(self.layers)
 
     def preprocess(self, split: str) -> Callable[[Row], Row]:
+        """Makes a row's image or vector a tensor."""
+
         def image(row: Row) -> Row:
             return {**row, "input": to_pixels(row["input"], self.shape)}
 
@@ -74,4 +78,5 @@ class MLP(Backbone):
         return image if self.image else vector
 
     def transform(self, x: Inputs, split: str) -> Tensor:
+        """Scales pixels to [-1, 1]; vectors stay as they are."""
         return pixels(x).float() / 127.5 - 1 if self.image else pixels(x)

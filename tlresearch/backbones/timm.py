@@ -88,6 +88,7 @@ class Timm(Backbone):
         self.layout: Layout = layout(self.network)
 
     def forward(self, x: Inputs) -> Features:
+        """The network's last features as tokens; `pooled` is what its classifier would see."""
         last = self.network.forward_features(pixels(x))
         pooled = self.network.forward_head(last, pre_logits=True)
         return Features(self._tokens(last), pooled, None)
@@ -102,14 +103,17 @@ class Timm(Backbone):
         return last if last.ndim == 3 and last.shape[2] == self.feature_dim else None
 
     def blocks(self) -> list[nn.Module]:
+        """The network's blocks as its layout names them, shallow → deep."""
         return [self.network.get_submodule(name) for name in self.layout.blocks]
 
     def depths(self) -> dict[str, int]:
+        """Every parameter's depth, by name, as the network's layout has it."""
         blocks = reversed(list(enumerate(self.blocks())))  # what several blocks share belongs to the shallowest
         inside = {id(p): i + 1 for i, block in blocks for p in block.parameters()}
         return {f"network.{n}": self.layout.depth(n, inside.get(id(p))) for n, p in self.network.named_parameters()}
 
     def preprocess(self, split: str) -> Callable[[Row], Row]:
+        """Resizes and crops a row's image as the checkpoint's own evaluation does."""
         resize = create_transform(**self.data, is_training=False, normalize=False)
 
         def image(row: Row) -> Row:
@@ -118,6 +122,7 @@ class Timm(Backbone):
         return image
 
     def transform(self, x: Inputs, split: str) -> Tensor:
+        """Shifts and flips training images where `augment` says so; normalises by `mean` and `std`."""
         images = pixels(x)
         if split == "train" and self.augment:
             images = flip(shift(images, max(1, self.side // 8)))

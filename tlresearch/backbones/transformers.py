@@ -78,9 +78,11 @@ class Transformers(Backbone):
 
     @property
     def padding(self) -> dict[str, float]:
+        """The tokenizer's padding token fills up short sequences of token numbers."""
         return {"input_ids": self.filler}
 
     def forward(self, x: Inputs) -> Features:
+        """The last hidden states as tokens; `pooled` is the checkpoint's own pooling of them."""
         assert isinstance(x, dict), "expected named inputs, got a plain tensor"
         tokens: Tensor = self.network(**x).last_hidden_state
         mask = x["attention_mask"].bool()
@@ -91,9 +93,12 @@ class Transformers(Backbone):
         return features if self.pooling == "cls" else pool(features, self.pooling)
 
     def blocks(self) -> list[nn.Module]:
+        """The network's layers, shallow → deep."""
         return list(self.network.get_submodule(self.layers).children())
 
     def preprocess(self, split: str) -> Callable[[Row], Row]:
+        """Turns a row's text into token numbers, cut off at `max_length`."""
+
         def tokenize(row: Row) -> Row:
             encoded = self.tokenizer(row["input"], truncation=True, max_length=self.max_length)
             if not encoded["input_ids"]:  # an empty text, and a tokenizer without special tokens

@@ -13,6 +13,7 @@ from tlresearch.config.errors import choose
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what `tlresearch list` takes."""
     parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of {', '.join(registry.KINDS)}; all if omitted")
     parser.add_argument("--json", action="store_true", help="one JSON array, an object per plugin")
 

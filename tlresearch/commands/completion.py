@@ -45,6 +45,7 @@ complete -c tlresearch -f -a '(tlresearch completion fish --line (commandline -c
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what `tlresearch completion` takes."""
     parser.add_argument("shell", choices=SHELLS)
     parser.add_argument("--line", help="prints the candidates for this command line instead of the script")
 

@@ -15,6 +15,7 @@ COLUMNS = ("backbone", "model", "weights", "head", "method", "predictor", "datas
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what `tlresearch report` takes."""
     parser.add_argument("store", nargs="*", default=["runs"], help="one or more stores (default: runs)")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument(
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    """Prints the runs of the stores as a table or as JSON."""
     found = rows([Path(place) for place in arguments.store])
     if arguments.format == "json":
         print(json.dumps(found, indent=1, default=str))

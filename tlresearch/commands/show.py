@@ -16,6 +16,7 @@ SETTINGS = "settings"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what `tlresearch show` takes."""
     parser.add_argument("kind", metavar="KIND", help=f"one of {', '.join(registry.KINDS)}, or {SETTINGS}")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a plugin or variant that `tlresearch list KIND` names")
 

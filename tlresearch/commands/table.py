@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """Prints the rows below their header, with the title above where one is given."""
     if sys.stdout.isatty():
         _draw(header, rows, title)
         return

@@ -43,7 +43,7 @@ def task(config: DictConfig) -> float | None:
     job = HydraConfig.get()
     sweep = not OmegaConf.is_missing(job.job, "num")
     overrides = list(job.overrides.task)
-    if sweep:
+    if sweep and _speaks():
         print(f"#{job.job.num} {' '.join(overrides)}", flush=True)
     try:
         check(config)
@@ -56,8 +56,14 @@ def task(config: DictConfig) -> float | None:
         if sweep:
             raise  # the sweeper has to know
         return None
-    print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
+    if _speaks():
+        print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
     return float(run.value)
+
+
+def _speaks() -> bool:
+    """Whether this process prints results: of the ranks that torchrun or Slurm started, the first one alone."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 def _tell(error: Exception, debug: bool) -> None:

@@ -14,8 +14,12 @@ from tlresearch.config.reader import Entry, Option
 
 
 class HasFile(Protocol):
+    """What is written in a file."""
+
     @property
-    def file(self) -> Path: ...
+    def file(self) -> Path:
+        """The file it is written in."""
+        ...
 
 
 S = TypeVar("S", bound=HasFile)

@@ -82,6 +82,7 @@ class Problems:
         return None
 
     def add(self, key: str, message: str) -> None:
+        """Keeps a mistake that was found without an exception."""
         self.found.append(Problem(key, message))
 
     def raise_any(self) -> None:

@@ -82,6 +82,7 @@ def find(kind: str, name: str) -> Entry:
 
 
 def names(kind: str) -> list[str]:
+    """The names of all plugins of one kind, sorted."""
     return sorted(name for k, name in index() if k == kind)
 
 

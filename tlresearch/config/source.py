@@ -29,19 +29,24 @@ class RegistrySource(ConfigSource):
 
     @staticmethod
     def scheme() -> str:
+        """What an address of this source begins with."""
         return "tlr"
 
     def available(self) -> bool:
+        """Always: the registry is there wherever the package is."""
         return True
 
     def is_group(self, config_path: str) -> bool:
+        """Whether the path names a kind of plugin, or is the root."""
         return config_path.rstrip("/") in ("", *registry.KINDS)
 
     def is_config(self, config_path: str) -> bool:
+        """Whether the path names a plugin, or `settings` at the root."""
         kind, name = self._parts(config_path)
         return (kind, name) in registry.index() if kind else name == SETTINGS
 
     def load_config(self, config_path: str) -> ConfigResult:
+        """The options of one plugin with their defaults, or the settings."""
         kind, name = self._parts(config_path)
         path = f"tlr://{config_path}"
         if not kind:
@@ -50,6 +55,7 @@ class RegistrySource(ConfigSource):
         return ConfigResult("tlr", path, node, {"package": None})
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """The kinds, and the plugins of a kind, that Hydra asks for."""
         kind = config_path.rstrip("/")
         if not kind:
             groups = [] if results_filter == ObjectType.CONFIG else list(registry.KINDS)
@@ -65,6 +71,7 @@ class RegistrySearchPath(SearchPathPlugin):
     """Puts the shipped YAML (conf/, sweeps/) and the registry on Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Appends the shipped folders, then the registry."""
         for name in ("conf", "sweeps"):
             search_path.append(f"tlresearch.{name}", f"file://{registry.shipped(name)}")
         search_path.append("tlresearch", "tlr://")

@@ -77,6 +77,7 @@ def flatten(batch: Batch) -> dict[str, Tensor]:
 
 
 def unflatten(tensors: Mapping[str, Tensor]) -> Batch:
+    """The batch that `flatten` took apart."""
     x = {k[2:]: v for k, v in tensors.items() if k.startswith("x.")} or tensors["x"]
     y = {k[2:]: v for k, v in tensors.items() if k.startswith("y.")}
     return Batch(x, y, *(tensors[k] for k in ("domain", "index", "origin", "weight")))

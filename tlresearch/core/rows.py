@@ -84,9 +84,11 @@ class Rows:
         return Rows(self.inputs, labels, self.domain, self.index, self.weight, self.positions)
 
     def with_domain(self, domain: Tensor) -> Rows:
+        """The same rows with other domains."""
         return Rows(self.inputs, self.labels, domain, self.index, self.weight, self.positions)
 
     def with_weight(self, weight: Tensor) -> Rows:
+        """The same rows with other weights."""
         return Rows(self.inputs, self.labels, self.domain, self.index, weight, self.positions)
 
     @staticmethod

@@ -22,6 +22,7 @@ class Digits(Dataset):
         self.sampling = sampling
 
     def stream(self) -> Stream:
+        """One stage with all digits, split as the options say."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()

@@ -52,6 +52,7 @@ class HuggingFace(Dataset):
         self.splits = {"train_split": train_split, "validation_split": validation_split, "test_split": test_split}
 
     def stream(self) -> Stream:
+        """One stage from the chosen columns of the chosen splits."""
         tables = self._chosen(self._load())
         for argument, column in self.columns.items():
             for table in tables.values():

@@ -36,6 +36,7 @@ class ImageFolder(Dataset):
             fail("path", path, f"is a file; {_LAYOUT}")
 
     def stream(self) -> Stream:
+        """One stage whose classes are the names of the folders."""
         splits = {name: _classes(folder) for name, folder in _folders(self.path).items()}
         labels = tuple(sorted({label for classes in splits.values() for label in classes}))
         if len(labels) < 2:

@@ -50,6 +50,7 @@ class Rotated(Dataset):
         self.source, self.target = source, target
 
     def stream(self) -> Stream:
+        """One stage with a domain for each angle: labelled at the sources, unlabelled at the targets."""
         plain = self.sampling._replace(labels_per_class=None, class_weights="none")  # both are for the source, below
         spec, base = single_stage(self.base, self.base_arguments, plain, self.data_dir)
         if spec.modality != "image":

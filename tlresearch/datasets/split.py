@@ -49,6 +49,7 @@ class Split(Dataset):
         self.base, self.base_arguments = base, base_arguments
 
     def stream(self) -> Stream:
+        """The stages that the base's classes are cut into, accumulated as asked."""
         unweighted = self.sampling._replace(class_weights="none")  # classes are weighed within each stage, below
         spec, whole = single_stage(self.base, self.base_arguments, unweighted, self.data_dir)
         stages = [self._stage(whole, spec.tasks[0], i, classes) for i, classes in enumerate(self._cut(spec.tasks[0]))]

@@ -60,6 +60,7 @@ class TextFile(Dataset):
                 self.files[key] = find(key, value, data_dir)
 
     def stream(self) -> Stream:
+        """One stage from the wanted columns of all files."""
         tables = {key: self._read(key, file) for key, file in self.files.items()}
         whole = {column: [v for table in tables.values() for v in table[column]] for column in self.columns}
         labels = _sorted(whole["label_column"])

@@ -28,10 +28,12 @@ class Linear(Head):
         self.output = nn.Linear(backbone.feature_dim, len(task.labels))
 
     def forward(self, features: Features) -> Tensor:
+        """Pooled features → logits (B, C)."""
         logits: Tensor = self.output(self.dropout(features.pooled))
         return logits
 
     def grow(self, task: Task) -> None:
+        """Appends outputs for the new classes."""
         check_growth(self.labels, task.labels)
         self.labels = task.labels
         self.output = grown(self.output, len(task.labels))

@@ -42,6 +42,7 @@ class Prototype(Head):
         self.register_buffer("counts", torch.zeros(len(task.labels)))
 
     def forward(self, features: Features) -> Tensor:
+        """Pooled features → nearness to every class mean (B, C); a class never seen gets the lowest value there is."""
         z = features.pooled.float()
         if self.metric == "euclidean":  # by matrix products, near means of long features would lose their last digits
             logits = -torch.cdist(z, self.means, compute_mode="donot_use_mm_for_euclid_dist").square()
@@ -51,6 +52,7 @@ class Prototype(Head):
 
     @torch.no_grad()
     def fit(self, pairs: Iterable[tuple[Features, Tensor]]) -> None:
+        """Takes the labelled rows of all ranks into the class means."""
         sums, counts = torch.zeros_like(self.means), torch.zeros_like(self.counts)
         for features, y in pairs:
             labelled = y != IGNORE
@@ -63,6 +65,7 @@ class Prototype(Head):
         self.counts.copy_(total)
 
     def grow(self, task: Task) -> None:
+        """Appends the new classes, without a mean until rows of theirs are seen."""
         check_growth(self.labels, task.labels)
         more = len(task.labels) - len(self.labels)
         self.labels = task.labels

@@ -39,6 +39,7 @@ class DANN(Method):
         self.weight, self.gamma, self.width, self.unlabelled = weight, gamma, width, share
 
     def setup(self, model: Model, spec: Spec) -> None:
+        """Adds the domain classifier to the model."""
         model.aux["dann"] = nn.Sequential(
             nn.Linear(model.backbone.feature_dim, self.width),
             nn.ReLU(),
@@ -54,6 +55,7 @@ class DANN(Method):
         return self.weight * (2 / (1 + math.exp(-self.gamma * clock.progress)) - 1)
 
     def loss(self, model: Model, batch: Batch, out: Output, clock: Clock) -> dict[str, Tensor]:
+        """The domain classifier's cross entropy over the rows of this stage, behind the reversed gradient."""
         pooled = reverse_gradient(out.features.pooled, self.factor(clock))
         logits = model.aux["dann"](pooled).squeeze(1)
         target = (batch.origin == UNLABELLED).to(logits.dtype)

@@ -46,6 +46,7 @@ class EWC(Method):
         """One mapping a penalty: parameter name → (F, θ*)."""
 
     def loss(self, model: Model, batch: Batch, out: Output, clock: Clock) -> dict[str, Tensor]:
+        """The weighted squared distance from the anchors; no term before the first stage has ended."""
         if not self.penalties:
             return {}
         total = out.features.pooled.new_zeros(())
@@ -59,6 +60,7 @@ class EWC(Method):
         return {"penalty": 0.5 * self.strength * total}
 
     def on_stage_end(self, model: Model, stage: Stage, batches: Batches) -> None:
+        """Measures the stage's Fisher information and keeps it with the parameters it belongs to."""
         fisher = fisher_information(model, stage, batches, self.samples)
         anchors = {name: p.detach().clone() for name, p in model.named_parameters() if name in fisher}
         new = {name: (value, anchors[name]) for name, value in fisher.items()}
@@ -68,6 +70,7 @@ class EWC(Method):
         self.penalties = [new] if self.online else [*self.penalties, new]
 
     def state_dict(self) -> dict[str, Any]:
+        """The penalties' tensors by number and parameter name, and how many penalties there are."""
         tensors = {
             f"{part}/{i}/{name}": tensor
             for i, penalty in enumerate(self.penalties)
@@ -77,6 +80,7 @@ class EWC(Method):
         return {"count": len(self.penalties), **tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts the penalties together again."""
         self.penalties = [{} for _ in range(state.get("count", 0))]
         for key, fisher in state.items():
             if key.startswith("fisher/"):

@@ -23,4 +23,5 @@ class FineTune(Method):
     neutral = {}
 
     def trainable(self, model: Model, clock: Clock) -> Iterable[nn.Parameter] | None:
+        """All parameters of the backbone."""
         return model.backbone.parameters()

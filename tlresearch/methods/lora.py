@@ -41,6 +41,7 @@ class LoRA(Method):
         self._parameters: list[nn.Parameter] = []
 
     def setup(self, model: Model, spec: Spec) -> None:
+        """Puts the adapters into the backbone."""
         from peft import LoraConfig, inject_adapter_in_model
 
         names = self._names(model)
@@ -55,6 +56,7 @@ class LoRA(Method):
         self._parameters = [p for p in model.backbone.parameters() if id(p) not in before]
 
     def trainable(self, model: Model, clock: Clock) -> Iterable[nn.Parameter] | None:
+        """The adapters' parameters alone."""
         return self._parameters
 
     def _names(self, model: Model) -> list[str]:

@@ -20,4 +20,5 @@ class Probe(Method):
     """
 
     def trainable(self, model: Model, clock: Clock) -> Iterable[nn.Parameter] | None:
+        """Nothing: the backbone stays frozen."""
         return ()

@@ -38,6 +38,7 @@ class Replay(Method):
         self.stages: list[Batch] = []
 
     def batch(self, model: Model, batch: Batch, clock: Clock) -> Batch:
+        """Joins rows drawn from the buffer to the batch."""
         if not self.stages:
             return batch
         count = max(round(self.share * batch.rows), 1)
@@ -64,10 +65,12 @@ class Replay(Method):
         self.stages.append(batching.clone(kept[0])._replace(origin=torch.full_like(kept[0].origin, REPLAYED)))
 
     def state_dict(self) -> dict[str, Any]:
+        """The buffer as flat tensors, and how many stages it holds."""
         tensors = {f"{i}/{k}": v for i, rows in enumerate(self.stages) for k, v in batching.flatten(rows).items()}
         return {"stages": len(self.stages), **tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Fills the buffer again."""
         self.stages = [
             batching.unflatten({k.split("/", 1)[1]: v for k, v in state.items() if k.startswith(f"{i}/")})
             for i in range(state.get("stages", 0))

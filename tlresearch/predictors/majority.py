@@ -26,6 +26,7 @@ class Majority(Predictor):
         self.task = task
 
     def fit(self, stage: Stage) -> None:
+        """Counts the labels of the stage's training rows, one more each."""
         y = stage.train.labels[self.task.name]
         counts = torch.bincount(y[y != IGNORE], minlength=len(self.task.labels)).double() + 1
         self.log_frequencies = (counts / counts.sum()).log().float()

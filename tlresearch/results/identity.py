@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tlresearch
+from tlresearch.config.check import EVERYTHING
 from tlresearch.config.registry import index
 
 IRRELEVANT = frozenset(
@@ -42,7 +43,7 @@ def identity(config: Mapping[str, Any], fingerprint: str, weights: str, rates: A
     Methods enter as an ordered list; `finetune`, which says "everything", is the default and left out.
     """
     kept = {key: value for key, value in config.items() if key not in IRRELEVANT}
-    kept["method"] = [[name, options] for name, options in config["method"].items() if name != "finetune"]
+    kept["method"] = [[name, options] for name, options in config["method"].items() if name != EVERYTHING]
     kept["backbone"] = {**config["backbone"], "weights": weights}
     kept["dataset"] = _without_paths(config["dataset"])
     if config["steps"] is not None:

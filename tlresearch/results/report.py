@@ -65,6 +65,7 @@ class Group(NamedTuple):
 
     @property
     def first(self) -> dict[str, Any]:
+        """The group's first run, which stands for what all of them share."""
         return self.rows[0]
 
     def cost(self, name: str) -> float | None:

@@ -35,6 +35,7 @@ class Run:
 
     @property
     def identity(self) -> str:
+        """The 16 hexadecimal digits that stand for the run."""
         return str(self.record["identity"])
 
     @property
@@ -54,6 +55,7 @@ class Run:
 
     @property
     def cost(self) -> dict[str, Any]:
+        """The cost block of the record; empty until the run is done."""
         return dict(self.record.get("cost", {}))
 
     @property

@@ -19,12 +19,15 @@ class JSONL(Tracker):
     """
 
     def start(self, run: RunInfo) -> None:
+        """Opens history.jsonl in the run's folder and goes on where it ends."""
         self._file = (run.folder / "history.jsonl").open("a", encoding="utf-8")
 
     def log(self, values: Mapping[str, float], step: int) -> None:
+        """Appends one line; a number that is not finite becomes null."""
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"step": step, **finite}) + "\n")
         self._file.flush()  # a killed run keeps its lines
 
     def finish(self) -> None:
+        """Closes the file."""
         self._file.close()

@@ -17,6 +17,7 @@ class TensorBoard(Tracker):
     """
 
     def start(self, run: RunInfo) -> None:
+        """Opens the log below the run's folder and writes the configuration into it."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(run.folder / "tensorboard"))
@@ -24,8 +25,10 @@ class TensorBoard(Tracker):
         self._writer.add_text("config", f"```json\n{text}\n```")
 
     def log(self, values: Mapping[str, float], step: int) -> None:
+        """Writes one scalar for each value."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def finish(self) -> None:
+        """Closes the log."""
         self._writer.close()

@@ -36,6 +36,7 @@ class WandB(Tracker):
         self.mode, self.project, self.entity = mode, project, entity
 
     def start(self, run: RunInfo) -> None:
+        """Opens the run at Weights & Biases, or goes on with it."""
         import wandb
 
         quiet = wandb.Settings(console="off", save_code=False, silent=True, x_disable_stats=True)
@@ -55,9 +56,11 @@ class WandB(Tracker):
             fail("mode", self.mode, f"{error}; set WANDB_API_KEY, or use mode=offline and sync later")
 
     def log(self, values: Mapping[str, float], step: int) -> None:
+        """Sends the values with their step."""
         self._run.log(dict(values), step=step)
 
     def finish(self) -> None:
+        """Ends the run and the service process behind it."""
         import wandb
 
         self._run.finish()

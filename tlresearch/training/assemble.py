@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlresearch.config.build import build
+from tlresearch.config.check import EVERYTHING
 from tlresearch.config.errors import ConfigError, Problem, Problems, choose
 from tlresearch.config.registry import load
 from tlresearch.core.backbone import Backbone
@@ -123,7 +124,7 @@ def recommended_rates(config: Config) -> Rates:
 
     Recommendations are meant for AdamW; an optimizer with another scale says so (`recommended_scale`).
     """
-    methods = {name: load("method", name) for name in config["method"]}
+    methods = {name: load("method", name) for name in config["method"] if name != EVERYTHING}
     lr = config["optimizer"]["lr"]
     if lr is not None:
         return Rates(lr, lr, dict.fromkeys(methods, lr), 1.0)

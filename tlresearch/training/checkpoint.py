@@ -76,15 +76,19 @@ def join_state(tensors: Mapping[str, Tensor], rest: Mapping[str, Mapping[str, An
 
 
 def method_states(methods: Mapping[str, Method]) -> dict[str, dict[str, Any]]:
+    """Method name → a copy of what it needs to resume."""
     return {
         name: {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in method.state_dict().items()}
         for name, method in methods.items()
     }
 
 
-def load_methods(methods: Mapping[str, Method], states: Mapping[str, Mapping[str, Any]]) -> None:
+def load_methods(methods: Mapping[str, Method], states: Mapping[str, Mapping[str, Any]], device: torch.device) -> None:
+    """The inverse of `method_states`; tensors go to `device`."""
+    """Gives every method its kept state back."""
     for name, method in methods.items():
-        method.load_state_dict(dict(states.get(name, {})))
+        state = states.get(name, {})
+        method.load_state_dict({k: v.to(device) if isinstance(v, Tensor) else v for k, v in state.items()})
 
 
 def optimizer_state(model: Model, optimizer: torch.optim.Optimizer | None) -> dict[str, dict[str, Any]]:
@@ -97,14 +101,19 @@ def optimizer_state(model: Model, optimizer: torch.optim.Optimizer | None) -> di
 def load_optimizer(
     model: Model, optimizer: torch.optim.Optimizer | None, states: Mapping[str, Mapping[str, Any]]
 ) -> None:
+    """Gives the optimizer its kept state back, by parameter name."""
     if optimizer is None:
         return
+    on_device = {
+        id(parameter): bool(group.get("fused") or group.get("capturable"))
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
     for name, state in states.items():
         parameter = model.get_parameter(name)
-        moved = {k: _like(v, k, parameter) if isinstance(v, Tensor) else v for k, v in state.items()}
-        optimizer.state[parameter] = moved
-
-
-def _like(value: Tensor, key: str, parameter: Tensor) -> Tensor:
-    # torch keeps the scalar `step` on the CPU unless the implementation is fused or capturable
-    return value.to(parameter.device) if value.shape == parameter.shape else value.clone()
+        # torch keeps the scalar `step` on the CPU unless the implementation is fused or capturable
+        scalars = parameter.device if on_device.get(id(parameter)) else torch.device("cpu")
+        optimizer.state[parameter] = {
+            k: v.to(parameter.device if v.shape == parameter.shape else scalars) if isinstance(v, Tensor) else v
+            for k, v in state.items()
+        }

@@ -76,6 +76,7 @@ class Prepared:
 
     @property
     def in_memory(self) -> bool:
+        """Whether the preprocessed rows are kept in memory."""
         return self._table is not None or self._list is not None
 
     def batch(self, positions: Tensor) -> Batch:

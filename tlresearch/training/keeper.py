@@ -59,6 +59,7 @@ class RunKeeper:
         return checkpoint.model_state(self.model, changed_names(self.model, self.original))
 
     def after_evaluation(self, position: Position) -> bool:
+        """Keeps a copy of the best weights so far; returns whether patience is at its end."""
         best = self.selection.best(position.history)
         if best == len(position.history) - 1:
             self.best = (best, self.tensors(), checkpoint.method_states(self.methods))
@@ -68,7 +69,10 @@ class RunKeeper:
         """Model and methods as they were at the selected evaluation."""
         if self.best is not None:
             checkpoint.load_model(self.model, self.best[1])
-            checkpoint.load_methods(self.methods, self.best[2])
+            checkpoint.load_methods(self.methods, self.best[2], self._device())
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def due(self) -> bool:
         """Whether the time between checkpoints is over, by rank 0's clock."""
@@ -132,7 +136,7 @@ class RunKeeper:
             for name, rest in extra["rest"].items()
         }
         checkpoint.load_model(self.model, parts["model"][""])
-        checkpoint.load_methods(self.methods, parts["method"])
+        checkpoint.load_methods(self.methods, parts["method"], self._device())
         if extra["best"] is not None:
             self.best = (extra["best"], parts["best_model"][""], parts["best_method"])
         assert self.trainer is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -63,6 +64,7 @@ def make_fabric(config: Mapping[str, Any]) -> Fabric:
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banner between our messages
     chosen = {key: config[key] for key in ("accelerator", "num_nodes", "strategy", "precision")}
     try:
         fabric = Fabric(devices=device_count(config), **chosen)

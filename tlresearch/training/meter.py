@@ -79,4 +79,5 @@ class Meter:
         self._metric = "".join(f" {name} {value:.4f}" for name, value in list(values.items())[:1])
 
     def close(self) -> None:
+        """Takes the bar off the screen."""
         self.bar.close()

@@ -26,6 +26,7 @@ class Prediction:
         self.predictors = {task.name: build("predictor", config["predictor"], task=task) for task in stream.spec.tasks}
 
     def run(self, folder: Path) -> dict[str, Any]:
+        """Fits and scores the predictor on every stage; returns the parts of the record that it knows."""
         finished: list[dict[str, Any]] = []
         predictions: dict[int, dict[str, Predictions]] = {}
         for number, stage in enumerate(self.stream.stages):

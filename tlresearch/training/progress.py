@@ -27,6 +27,7 @@ class Bar:
         self._progress: Progress | None = None
 
     def update(self, done: int, text: str = "") -> None:
+        """Shows how much is done, once the work has taken a while."""
         if not self.enabled:
             return
         self._done, self._text = done, text or self._text
@@ -38,6 +39,7 @@ class Bar:
             self._progress.update(self._task, completed=done, text=self._text)
 
     def close(self) -> None:
+        """Takes the bar off the screen; later updates show nothing."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

@@ -121,6 +121,7 @@ class Trainer:
         return self.plan.steps or self.plan.epochs * self.steps_per_epoch(rows)
 
     def steps_per_epoch(self, rows: int) -> int:
+        """Optimizer steps of one pass over so many training rows."""
         return -(-rows // min(self.plan.batch_size, rows))
 
     def fit(self, train: Prepared, unlabelled: Prepared | None, position: Position, keeper: Keeper) -> None:
@@ -188,6 +189,7 @@ class Trainer:
         return {"steps_before": self.steps_before, "flops": self.flops}
 
     def load_counters(self, counters: Mapping[str, float]) -> None:
+        """Takes over what `counters` gave before the run was interrupted."""
         self.steps_before, self.flops = int(counters["steps_before"]), counters["flops"]
 
     def batches(self, prepared: Mapping[str, Prepared]) -> Batches:

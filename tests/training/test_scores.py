@@ -1,0 +1,46 @@
+"""Numbers of a run over several stages, by hand."""
+
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from tlresearch.core.types import Spec, Stage, Stream, Task
+from tlresearch.training.evaluate import Predictions, metrics
+from tlresearch.training.scores import stage_row, summarise
+from tlresearch.training.trainer import Position
+
+TASK = Task("label", "classification", ("a", "b"))
+
+
+def predictions(predicted, y, domain=0):
+    predicted, y = torch.tensor(predicted), torch.tensor(y)
+    logits = torch.nn.functional.one_hot(predicted, 3).float()
+    return Predictions(logits, y, predicted, torch.full((len(y),), 0.5), torch.full_like(y, domain), torch.arange(len(y)))
+
+
+def test_macro_f1_is_scikit_learns():
+    found = predictions([0, 1, 2, 2, 1, 0, 0], [0, 1, 1, 2, 2, 0, 1])
+    values = metrics(found)
+    assert values["macro_f1"] == pytest.approx(f1_score(found.y, found.predicted, average="macro"), abs=1e-6)
+    assert values["accuracy"] == pytest.approx(4 / 7, abs=1e-6)
+    assert values["loss"] == 0.5
+
+
+def test_forgetting_domains_and_pooling_by_hand():
+    stages = tuple(Stage(name, (TASK,), None, None, None) for name in ("one", "two", "three"))
+    stream = Stream(Spec("vector", (4,), (TASK,), ("one", "two", "three")), stages)
+    right = lambda n, k, domain: {"label": predictions([1] * k + [0] * (n - k), [1] * n, domain)}  # noqa: E731
+    after = [
+        {0: right(4, 4, 0)},
+        {0: right(4, 2, 0), 1: right(2, 2, 1)},
+        {0: right(4, 3, 0), 1: right(2, 0, 1), 2: right(4, 4, 2)},
+    ]
+    history = [{"accuracy": 0.1}, {"accuracy": 0.9}]
+    finished = [stage_row(s, Position(i, 9, 9, history), 1, a) for i, (s, a) in enumerate(zip(stages, after, strict=True))]
+    result = summarise(stream, finished, after[-1])
+    found = result["metrics"]
+    assert found["test"]["accuracy"] == pytest.approx(7 / 10) and found["test"]["rows"] == 10
+    assert [row["test_accuracy"] for row in result["stages"]] == [[1.0], [0.5, 1.0], [0.75, 0.0, 1.0]]
+    assert found["stage"]["1"]["accuracy"] == 0.0 and found["domain"]["three"] == {"accuracy": 1.0, "rows": 4}
+    assert found["forgetting"] == pytest.approx(((1.0 - 0.75) + (1.0 - 0.0)) / 2)
+    assert found["validation"] == {"accuracy": 0.9}
