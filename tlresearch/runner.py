@@ -32,7 +32,14 @@ logger = logging.getLogger("tlresearch")
 
 
 class RunFailed(RuntimeError):
-    """A run that failed: now (the cause is attached) or earlier, with its record kept as a row of the store."""
+    """A run that failed: now (the cause is attached) or earlier, with its record kept as a row of the store.
+
+    time: when, in seconds since the epoch; of several ranks that fail, the first has the cause.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.time = time.time()
 
 
 def run(overrides: Sequence[str] = (), config_name: str = "config") -> Run:
@@ -53,8 +60,7 @@ def execute(config: DictConfig, overrides: Sequence[str]) -> Run:
     if finished is not None:
         return finished
     if launch.needs_ranks(plain):
-        launch.start_ranks(plain, list(overrides))
-        return _outcome(plan.folder)
+        return _outcome(plan.folder, launch.start_ranks(plain, list(overrides)))
     return execute_here(plan, plain, overrides)
 
 
@@ -188,6 +194,7 @@ def _first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequ
         "config": dict(config),
         "weights": prepared.weights,
         "data": data,
+        "metric": f"test.{prepared.stream.spec.tasks[0].metric}",
         "learning_rates": prepared.rates._asdict(),
         "selection": {
             "rule": selection["name"],
@@ -231,9 +238,12 @@ def _existing(prepared: Prepared, config: Mapping[str, Any]) -> Run | None:
     return None
 
 
-def _outcome(folder: Path) -> Run:
-    """What the ranks left behind."""
+def _outcome(folder: Path, failure: Mapping[str, Any] | None) -> Run:
+    """What the ranks left behind; one that fails takes the first with it, which then does not know the cause."""
     record = store.read_record(folder)
+    if failure is not None and record is not None and record["status"] in ("interrupted", "failed"):
+        record.update(status="failed", error=failure["error"], traceback=failure["traceback"])
+        store.write_record(folder, record)
     if record is None or record["status"] != "done":
         raise RunFailed(f"{folder}: {'no record' if record is None else record.get('error')}")
     return Run(folder, record)

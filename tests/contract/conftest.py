@@ -9,10 +9,30 @@ import pytest
 from . import places, registered
 from .harness import Kit
 
+MARKERS = (
+    "slow: takes more than a few seconds",
+    "matrix: the full matrix of methods and networks",
+    "about(*subjects): the (kind, name) of every plugin that a test is about",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:  # the kit runs from a wheel, too, where no setup.cfg names them
+        config.addinivalue_line("markers", marker)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     help_text = "an option for a plugin that the kit cannot guess: dataset.path=FILE, method.NAME.OPTION=VALUE"
     parser.addoption("--override", action="append", default=[], metavar="KEY=VALUE", help=help_text)
+    parser.addoption("--only", action="append", default=[], metavar="KIND.NAME", help="tests about this plugin alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    only = {tuple(plugin.split(".", 1)) for plugin in config.getoption("--only", default=[])}
+    if only:
+        kept = [item for item in items if only & {s for mark in item.iter_markers("about") for s in mark.args}]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,8 @@ def declared_names(session: Session) -> set[str]:
 
     opinions = []
     for number, stage in enumerate(session.stream.stages):
-        total, per_epoch = session.trainer.total_steps(len(stage.train)), session.trainer.steps_per_epoch(len(stage.train))
+        rows, trainer = len(stage.train), session.trainer
+        total, per_epoch = trainer.total_steps(rows), trainer.steps_per_epoch(rows)
         for step in range(total):
             clock = Clock(number, step // per_epoch, step, total, {})
             said = [method.trainable(session.model, clock) for method in session.methods.values()]
@@ -62,6 +63,6 @@ def _statistics(model: nn.Module, declared: set[str]) -> set[str]:
     for prefix, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             own = {f"{prefix}.{name}" for name, _ in module.named_parameters()}
-            if own & declared or not module.affine and declared:
+            if own & declared or (not module.affine and declared):
                 found |= {f"{prefix}.{name}" for name, _ in module.named_buffers()}
     return found

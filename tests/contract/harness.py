@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from tlresearch.core.model import Model
     from tlresearch.training.session import Session
 
-NETS = {"cnn": ("convnet", "contract_images"), "vit": ("timm", "contract_images"), "bert": ("transformers", "contract_texts")}
+NETS = {
+    "cnn": ("convnet", "contract_images"),
+    "vit": ("timm", "contract_images"),
+    "bert": ("transformers", "contract_texts"),
+}
 """The tiny networks that every method is tried on: backbone and data."""
 
 BASE = [
@@ -33,7 +37,7 @@ class Stop(BaseException):
 
 
 class Finished(NamedTuple):
-    """A run that is over. start, state: tensors of the model before and after; log: what trackers got, a dict a call."""
+    """A run that is over. start, state: the model's tensors before and after; log: what trackers got, a dict a call."""
 
     session: Session
     folder: Path
@@ -160,7 +164,7 @@ def _stop_before(session: Session, count: int) -> None:
         taken += 1
         step(*arguments)
 
-    session.trainer.step = stopping  # type: ignore[method-assign]
+    session.trainer.step = stopping  # type: ignore[method-assign, assignment]
 
 
 def _shake() -> None:

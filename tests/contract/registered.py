@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tlresearch.config import registry
 from tlresearch.config.reader import Entry
 
@@ -53,6 +55,16 @@ def entries(kind: str) -> list[Entry]:
 def methods() -> list[str]:
     """All methods but the kit's own."""
     return [entry.name for entry in entries("method") if Path(entry.file).parent != FIXTURES]
+
+
+def every(kind: str, argument: str = "name", names: Sequence[str] | None = None) -> pytest.MarkDecorator:
+    """A test for each plugin of a kind; the mark tells `--only` whom it is about."""
+    chosen = [entry.name for entry in entries(kind)] if names is None else names
+    return pytest.mark.parametrize(argument, [pytest.param(name, marks=about((kind, name))) for name in chosen])
+
+
+def about(*subjects: tuple[str, str]) -> pytest.MarkDecorator:
+    return pytest.mark.about(*subjects)
 
 
 def options(kind: str, name: str, places: Mapping[str, Path], given: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Every registered backbone, on toy data of every modality that it reads."""
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from . import registered
 from .harness import Kit, same, tensors
 
 TOYS = {"image": "contract_images", "text": "contract_texts", "vector": "contract_vectors"}
-every_backbone = pytest.mark.parametrize("name", [entry.name for entry in registered.entries("backbone")])
+every_backbone = registered.every("backbone")
 
 
 def each(kit: Kit, name: str, seed: int = 0):
@@ -48,9 +47,9 @@ def test_blocks_are_ordered_and_every_parameter_has_one_depth(kit: Kit, name: st
         assert all(backbone.depth(n) == depth for n, depth in depths.items())
         called: list[int] = []
         for i, block in enumerate(blocks):
-            block.register_forward_hook(lambda *_, i=i: called.append(i))
+            block.register_forward_hook(lambda *_, i=i, called=called: called.append(i))
         backbone(backbone.transform(batch(backbone, rows, range(2)).x, "test"))
-        assert list(dict.fromkeys(called)) == list(range(len(blocks))), "blocks are not in the order of the forward pass"
+        assert list(dict.fromkeys(called)) == list(range(len(blocks))), "blocks are not in the order of the pass"
 
 
 @every_backbone

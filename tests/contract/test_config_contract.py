@@ -19,7 +19,9 @@ ENTRIES = [entry for kind in KINDS for entry in registered.entries(kind)]
 FILES = [file for place in ("conf", "sweeps") for file in sorted(shipped(place).rglob("*.yaml"))]
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}")
+@pytest.mark.parametrize(
+    "entry", [pytest.param(e, marks=registered.about((e.kind, e.name)), id=f"{e.kind}-{e.name}") for e in ENTRIES]
+)
 def test_schema_is_the_signature(entry: Entry) -> None:
     assert not entry.error, f"{entry.file}:{entry.line}: {entry.error}"
     plugin = load(entry.kind, entry.name)

@@ -11,7 +11,7 @@ from tlresearch.core.fingerprint import fingerprint
 from . import registered
 from .harness import Kit
 
-every_dataset = pytest.mark.parametrize("name", [entry.name for entry in registered.entries("dataset")])
+every_dataset = registered.every("dataset")
 DATA = {"contract_images", "contract_texts", "contract_vectors"}
 
 

@@ -12,7 +12,7 @@ from .harness import Kit, same
 
 LABELS = ("a", "b", "c", "d")
 KINDS = {"classification"}
-every_head = pytest.mark.parametrize("name", [entry.name for entry in registered.entries("head")])
+every_head = registered.every("head")
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def rows(backbone, count: int = 12) -> tuple[Features, Tensor]:
 
 def fitted(head: Head, features: Features, y: Tensor) -> Head:
     if head.closed_form:
-        half = len(y) // 2
-        head.fit([(Features(None, features.pooled[:half], None), y[:half]), (Features(None, features.pooled[half:], None), y[half:])])
+        parts = zip(features.pooled.split(len(y) // 2), y.split(len(y) // 2), strict=True)
+        head.fit([(Features(None, pooled, None), labels) for pooled, labels in parts])
     return head
 
 

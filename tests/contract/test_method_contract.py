@@ -12,8 +12,7 @@ from . import registered
 from .declared import check_declared, check_training
 from .harness import NETS, STAGED, Kit, Stop, numbers, same, tensors
 
-METHODS = registered.methods()
-every_method = pytest.mark.parametrize("method", METHODS)
+every_method = registered.every("method", "method", registered.methods())
 every_net = pytest.mark.parametrize("net", NETS)
 STOPS = (1, 5)
 """Steps that two processes take before they are killed: one within the first stage, the next within the second."""
@@ -134,5 +133,5 @@ def test_no_label_of_target_or_test_is_read(kit: Kit, method: str, net: str) -> 
     poisoned = kit.run(kit.config(net, {method: {}}, {**STAGED, "poison": ["target", "test"]}))
     straight = kit.straight(net, method)
     same(straight.state, poisoned.state)
-    selected = [[(row["selected"], row["validation"]) for row in r.session.keeper.finished] for r in (straight, poisoned)]
-    assert selected[0] == selected[1]
+    told = [[(row["selected"], row["validation"]) for row in run.results["stages"]] for run in (straight, poisoned)]
+    assert told[0] == told[1]

@@ -4,18 +4,13 @@ import copy
 import math
 from pathlib import Path
 
-import pytest
 import torch
 
 from tlresearch import Clock
 from tlresearch.core.tracker import RunInfo
 
-from . import registered
 from .harness import Kit, equal
-
-
-def every(kind: str):
-    return pytest.mark.parametrize("name", [entry.name for entry in registered.entries(kind)])
+from .registered import every
 
 
 def quadratic(parameters) -> torch.Tensor:

@@ -16,7 +16,7 @@ from tlresearch.results.report import groups, interval, rows
 
 CONFIG = {
     "seed": 0, "store": "runs", "devices": 1, "epochs": 3, "steps": None, "tracker": {"jsonl": {}},
-    "backbone": {"name": "mlp", "weights": "path:/a/w.pt"}, "head": {"name": "linear"},
+    "optimizer": {"name": "adamw", "lr": None}, "backbone": {"name": "mlp", "weights": "path:/a/w.pt"}, "head": {"name": "linear"},
     "method": {"lora": {"rank": 4}, "ewc": {}}, "dataset": {"name": "text_file", "path": "a.csv", "test_path": None},
 }  # fmt: skip
 
@@ -45,6 +45,17 @@ def test_everything_else_does():
     found = [name(), *(name(**change) for change in other)]
     assert len(set(found)) == len(found)
     assert identity(CONFIG, "d", "w", [1e-3]) != identity(CONFIG, "d", "w", [2e-3])
+
+
+def test_a_comment_does_not_make_a_run_stale_and_code_does(tmp_path):
+    from tlresearch.results.identity import _hash
+
+    texts = ['"""Doc."""\nx = 1\n', "# why\nx  =  1\n", "x = 2\n"]
+    files = [tmp_path / f"{i}.py" for i in range(3)]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    first, second, third = (_hash([file]) for file in files)
+    assert first == second != third
 
 
 def test_a_dead_process_leaves_an_interrupted_run(tmp_path):

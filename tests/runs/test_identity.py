@@ -25,9 +25,9 @@ def identify(train):
 @pytest.mark.parametrize(
     "override",
     [
-        "store=elsewhere", "data_dir=elsewhere", "devices=2", "accelerator=auto", "strategy=ddp", "tracker=[tensorboard]",
-        "progress=false", "log_every=3", "checkpoint_seconds=1", "cache.memory_gb=0", "retry_failed=true",
-        "rerun_stale=true", "debug=true", "gradient_checkpointing=true", "method=[finetune]",
+        "store=elsewhere", "data_dir=elsewhere", "devices=2", "accelerator=auto", "strategy=ddp",
+        "tracker=[tensorboard]", "progress=false", "log_every=3", "checkpoint_seconds=1", "cache.memory_gb=0",
+        "retry_failed=true", "rerun_stale=true", "debug=true", "gradient_checkpointing=true", "method=[finetune]",
     ],
 )
 def test_what_does_not_count(identify, override):
@@ -40,7 +40,8 @@ def test_what_does_not_count(identify, override):
         "seed=1", "epochs=3", "batch_size=16", "clip=1.0", "optimizer.lr=0.01", "optimizer=sgd", "schedule=linear",
         "schedule.warmup=0.1", "backbone.width=64", "head=mlp", "head.pooling=cls", "method=[ewc]", "bn=train",
         "precision=bf16-mixed", "deterministic=true", "patience=3", "dataset.labels_per_class=5",
-        "dataset.split_seed=1", "dataset.sample_seed=1", "dataset.class_weights=balanced", "accumulate=2", "evaluate_every=3", "selection=last",
+        "dataset.split_seed=1", "dataset.sample_seed=1",
+        "dataset.class_weights=balanced", "accumulate=2", "evaluate_every=3", "selection=last",
     ],
 )
 def test_what_counts(identify, override):

@@ -90,9 +90,13 @@ def test_a_mistake_and_a_failure_in_the_ranks(train, folder, plugin):
     failure = train(*SMALL, *TWO, "method=[boom]")
     assert failure.code == 1
     (home,) = (folder / "runs").iterdir()
-    assert json.loads((home / "run.json").read_text())["status"] in ("failed", "interrupted", "running")
+    record = json.loads((home / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert record["error"].endswith("ZeroDivisionError: the sky fell")
+    assert "after_step" in record["traceback"]
     again = train(*SMALL, *TWO, "method=[boom]")
-    assert again.code == 1, "it is not taken for a run that is under way"
+    assert again.code == 1
+    assert "failed before" in again.err
 
 
 @pytest.mark.slow

@@ -28,8 +28,9 @@ BRAKE = """
 """
 
 OVERRIDES = (
-    "backbone=mlp", "backbone.dropout=0.2", "progress=false", "accelerator=cpu", "epochs=2", "method=[ewc,replay,brake]",
-    "dataset=split", "dataset.scenario=class_incremental", "dataset.stages=2", "log_every=1",
+    "backbone=mlp", "backbone.dropout=0.2", "progress=false", "accelerator=cpu", "epochs=2",
+    "method=[ewc,replay,brake]", "dataset=split",
+    "dataset.scenario=class_incremental", "dataset.stages=2", "log_every=1",
     "checkpoint_seconds=0", "clip=1.0", "evaluate_every=9",
 )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,6 +25,7 @@ from tlresearch.nn.hub import hub
 from tlresearch.nn.images import flip, shift, to_pil
 from tlresearch.nn.timm_blocks import Layout, layout
 
+_TRANSFORMER = re.compile(r"vit|deit|beit|eva|swin|cait|pit_|xcit|pvt|twins|crossvit|coat|maxvit|volo|hiera|tnt|naflex")
 _OURS = frozenset({"pretrained", "num_classes", "checkpoint_path", "features_only", "pretrained_cfg"})
 
 
@@ -44,7 +46,7 @@ class Timm(Backbone):
     """
 
     modalities: ClassVar[frozenset[str]] = frozenset({"image"})
-    learning_rate: ClassVar[float] = 3e-4
+    learning_rate: ClassVar[float] = 1e-3
     mean: Tensor  # (C, 1, 1), as `std` on the scale 0 … 255
     std: Tensor
 
@@ -86,6 +88,11 @@ class Timm(Backbone):
             require(name == "mean" or min(values) > 0, name, given, "numbers above 0")
             self.register_buffer(name, 255 * torch.tensor(values).view(-1, 1, 1), persistent=False)
         self.layout: Layout = layout(self.network)
+
+    @classmethod
+    def recommended_rate(cls, options: Mapping[str, Any]) -> float:
+        """1e-3 for convolutional networks, 1e-4 for transformers, which such a rate would break."""
+        return 1e-4 if _TRANSFORMER.search(str(options.get("model"))) else cls.learning_rate
 
     def forward(self, x: Inputs) -> Features:
         """The network's last features as tokens; `pooled` is what its classifier would see."""

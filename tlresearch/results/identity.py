@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -44,6 +45,7 @@ def identity(config: Mapping[str, Any], fingerprint: str, weights: str, rates: A
     """
     kept = {key: value for key, value in config.items() if key not in IRRELEVANT}
     kept["method"] = [[name, options] for name, options in config["method"].items() if name != EVERYTHING]
+    kept["optimizer"] = {k: v for k, v in config["optimizer"].items() if k != "lr"}  # null: see rates
     kept["backbone"] = {**config["backbone"], "weights": weights}
     kept["dataset"] = _without_paths(config["dataset"])
     if config["steps"] is not None:
@@ -58,11 +60,15 @@ def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def source_hashes(config: Mapping[str, Any]) -> dict[str, str]:
-    """Component → hash of the file it is written in; "tlresearch" → hash of core, nn and training."""
+    """Component → hash of the file it is written in; "tlresearch" → hash of core, nn and training.
+
+    Hashed is what the code does: comments, docstrings and layout may change without making a run stale.
+    """
     chosen = [
         (kind, config[kind]["name"]) for kind in ("backbone", "head", "dataset", "optimizer", "schedule", "selection")
     ]
     chosen += [("method", name) for name in config["method"]]
+    chosen += [("predictor", config["predictor"]["name"])] if config["predictor"] is not None else []
     entries = index()
     hashes = {f"{kind}.{name}": _hash([Path(entries[kind, name].file)]) for kind, name in chosen}
     return {**hashes, "tlresearch": _framework()}
@@ -77,5 +83,15 @@ def _framework() -> str:
 def _hash(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
+        digest.update(_code(path, path.stat().st_mtime_ns))
     return digest.hexdigest()[:16]
+
+
+@cache
+def _code(path: Path, _modified: int) -> bytes:
+    """The syntax tree of a file without docstrings, as bytes."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree).encode()

@@ -60,13 +60,13 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """The name of the headline metric."""
-        return HEADLINE
+        """The name of the headline metric: that of the stream's first task, on the test rows."""
+        return str(self.record.get("metric", HEADLINE))
 
     @property
     def value(self) -> float:
         """The headline metric; NaN where the run is not done."""
-        return float(look_up(self.metrics, HEADLINE, float("nan")))
+        return float(look_up(self.metrics, self.metric, float("nan")))
 
     @property
     def stale(self) -> bool:

@@ -131,7 +131,7 @@ def recommended_rates(config: Config) -> Rates:
     scale = getattr(load("optimizer", config["optimizer"]["name"]), "recommended_scale", 1.0)
     backbone: type[Backbone] = load("backbone", config["backbone"]["name"])
     own = [m.learning_rate for m in methods.values() if m.learning_rate is not None]
-    body = min(own) if own else backbone.learning_rate
+    body = min(own) if own else backbone.recommended_rate(config["backbone"])
     return Rates(body * scale, None, {n: m.aux_learning_rate * scale for n, m in methods.items()}, scale)
 
 

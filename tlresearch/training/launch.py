@@ -75,10 +75,11 @@ def make_fabric(config: Mapping[str, Any]) -> Fabric:
     return fabric
 
 
-def start_ranks(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+def start_ranks(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any] | None:
     """Starts one process a device on the resolved configuration file and waits; if one dies, all end.
 
-    A user's mistake found in the ranks is raised here as it would be in one process.
+    A user's mistake found in the ranks is raised here as it would be in one process; another error of theirs is
+    returned (error, traceback), that of the rank that failed first.
     """
     count = device_count(config)
     with tempfile.TemporaryDirectory(prefix="tlresearch-") as folder:
@@ -103,6 +104,9 @@ def start_ranks(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
         mistakes = Path(folder) / "mistakes.json"
         if mistakes.exists():
             raise ConfigError(*(Problem(*problem) for problem in json.loads(mistakes.read_text())))
+        failures = [json.loads(file.read_text()) for file in Path(folder).glob("failure*.json")]
+        first: dict[str, Any] | None = min(failures, key=lambda failure: failure["time"], default=None)
+        return first
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +106,7 @@ class Trainer:
         self.fabric, self.model, self.methods, self.plan = fabric, model, dict(methods), plan
         self.rates, self.make_optimizer, self.schedule, self.log = rates, make_optimizer, schedule, log
         self.optimizer: torch.optim.Optimizer | None = None
+        self.stepper: Any = None  # Fabric's wrapper of it, which undoes the scaling of half-precision gradients
         self.wrapped: nn.Module = model
         self.unreached: list[str] = []
         self.steps_before = 0
@@ -175,11 +176,12 @@ class Trainer:
             method.on_gradients(self.model, clock)
         if self.optimizer is not None:
             if self.plan.clip is not None:
+                self.fabric._precision.unscale_gradients(self.optimizer)
                 nn.utils.clip_grad_norm_(self._clipped, self.plan.clip)
             factor = self.schedule(clock)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-            self.optimizer.step()
+            self.stepper.step()
             self.optimizer.zero_grad()
         for method in self.hooks["after_step"]:
             method.after_step(self.model, clock)
@@ -249,4 +251,4 @@ class Trainer:
         if self.optimizer is None:
             self.wrapped = self.model
         else:
-            self.wrapped, _ = self.fabric.setup(self.model, self.optimizer)
+            self.wrapped, self.stepper = self.fabric.setup(self.model, self.optimizer)
