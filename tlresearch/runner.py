@@ -12,19 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tlresearch.config.build import build
 from tlresearch.config.compose import check, compose
 from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.results import store
 from tlresearch.results.identity import identity, source_hashes
 from tlresearch.results.runs import Run
+from tlresearch.results.tracking import Trackers
 from tlresearch.training import launch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from omegaconf import DictConfig
 
-    from tlresearch.core.tracker import Tracker
     from tlresearch.core.types import Stream
     from tlresearch.training.parameters import Rates
 
@@ -247,37 +246,6 @@ def _outcome(folder: Path, failure: Mapping[str, Any] | None) -> Run:
     if record is None or record["status"] != "done":
         raise RunFailed(f"{folder}: {'no record' if record is None else record.get('error')}")
     return Run(folder, record)
-
-
-class Trackers:
-    """The run's trackers as one; jsonl is always among them."""
-
-    def __init__(self, config: Mapping[str, Any], writes: bool) -> None:
-        chosen = {"jsonl": {}, **config["tracker"]} if writes else {}
-        self.waiting: list[tuple[str, Tracker]] = [(n, build("tracker", {**o, "name": n})) for n, o in chosen.items()]
-        self.trackers: list[Tracker] = []
-
-    def start(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
-        """Starts each tracker that has not started; a mistake in its options names it."""
-        from tlresearch.core.tracker import RunInfo
-
-        while self.waiting:
-            kind, tracker = self.waiting.pop(0)
-            try:
-                tracker.start(RunInfo(name, folder, config))
-            except ConfigError as error:
-                raise error.below(f"tracker.{kind}") from error
-            self.trackers.append(tracker)
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Passes the numbers on to all that have started."""
-        for tracker in self.trackers:
-            tracker.log(values, step)
-
-    def finish(self) -> None:
-        """Ends all that have started."""
-        for tracker in self.trackers:
-            tracker.finish()
 
 
 def _is_oracle(name: str) -> bool:

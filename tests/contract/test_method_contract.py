@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from tlresearch import Method
+from tlresearch import Clock, Method
+from tlresearch.training.session import Session
 
 from . import registered
 from .declared import check_declared, check_training
@@ -96,6 +97,18 @@ def test_state_is_tensors_and_json_and_comes_back(kit: Kit, method: str, net: st
     same(*split)
     assert state.keys() == again.keys()
     assert all(state[key] == again[key] for key in state.keys() - split[0].keys())
+    told = [_what_it_does(run.session, one) for one in (trained, other)]
+    same(*told)
+
+
+def _what_it_does(session: Session, method: Method) -> dict[str, torch.Tensor]:
+    """The rows and terms that a method adds to one batch, on the trained model."""
+    rows = next(session.trainer._batches(session.prepared["train"], session.prepared.get("unlabelled"), 0, 1))
+    clock = Clock(1, 0, 1, 4, {})
+    torch.manual_seed(0)
+    batch = method.batch(session.model, rows, clock)
+    terms = method.loss(session.model, batch, session.model(batch.x), clock)
+    return {"index": batch.index, "origin": batch.origin, **{name: term.detach() for name, term in terms.items()}}
 
 
 @every_net

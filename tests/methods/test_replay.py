@@ -3,15 +3,16 @@
 import pytest
 import torch
 
+from tlresearch.core.rows import Rows
 from tlresearch.core.types import REPLAYED, TRAIN, Clock, Stage
 from tlresearch.methods.replay import Replay
 
 CLOCK = Clock(0, 0, 0, 10, {})
-STAGE = Stage("s", (), None, None, None)
 
 
-def end_stage(method, model, batch):
-    method.on_stage_end(model, STAGE, lambda split: iter([batch]))
+def end_stage(method, model, *batches):
+    rows = Rows(torch.cat([batch.x for batch in batches]), {})
+    method.on_stage_end(model, Stage("s", (), rows, rows, rows), lambda split: iter(batches))
 
 
 def test_an_empty_buffer_leaves_the_batch_alone(small_model, small_batch):
@@ -39,7 +40,7 @@ def test_every_row_of_a_stage_is_kept_with_the_same_probability(small_model, sma
     parts[1] = parts[1]._replace(index=parts[1].index + 10)
     for _ in range(600):
         method = Replay(size=5)
-        method.on_stage_end(model, STAGE, lambda split: iter(parts))
+        end_stage(method, model, *parts)
         counts[method.stages[0].index] += 1
     deviation = (counts - 150).abs().max() / (600 * 0.25 * 0.75) ** 0.5
     assert deviation < 4.5  # standard deviations of a binomial with p = 5/20

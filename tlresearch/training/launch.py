@@ -51,7 +51,7 @@ def device_count(config: Mapping[str, Any]) -> int:
 
 def within_ranks() -> bool:
     """Whether this process is already one of several (started by us, torchrun or a scheduler)."""
-    return "LOCAL_RANK" in os.environ or ("SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ)
+    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
 
 
 def needs_ranks(config: Mapping[str, Any]) -> bool:
