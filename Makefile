@@ -10,7 +10,8 @@ METADATA := setup.cfg pyproject.toml constraints.txt
 .PHONY: demo test lint matrix clean
 
 demo: $(VENV)/.demo
-	$(BIN)/tlresearch train -m preset=scratch,probe,finetune,lora backbone=efficientnet_lite0 dataset=digits dataset.labels_per_class=20
+	$(BIN)/tlresearch train -m preset=scratch,probe,finetune,lora backbone=efficientnet_lite0 \
+		backbone.image_size=64 dataset=digits dataset.labels_per_class=20 evaluate_every=70
 	$(BIN)/tlresearch report
 
 test: lint
