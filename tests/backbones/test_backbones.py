@@ -32,9 +32,13 @@ KINDS: dict[str, Make] = {
     "convnet": lambda _: ConvNet(GREY, NONE, width=8),
     "timm_cnn": lambda _: Timm(GREY, NONE, model="test_resnet", image_size=32),
     "timm_head": lambda _: Timm(GREY, NONE, model="mobilenetv3_small_050", image_size=32),
-    "timm_nhwc": lambda _: Timm(GREY, NONE, model="swin_tiny_patch4_window7_224", image_size=32,
-                                arguments={"embed_dim": 8, "depths": (1, 1, 2, 1), "num_heads": (1, 1, 1, 1),
-                                           "window_size": 2}),
+    "timm_nhwc": lambda _: Timm(
+        GREY,
+        NONE,
+        model="swin_tiny_patch4_window7_224",
+        image_size=32,
+        arguments={"embed_dim": 8, "depths": (1, 1, 2, 1), "num_heads": (1, 1, 1, 1), "window_size": 2},
+    ),
     "timm_vit": lambda _: Timm(GREY, NONE, model="vit_tiny_patch16_224", arguments=VIT),
     "bert": lambda folder: Transformers(Spec("text", None, ()), NONE, model=f"path:{folder}"),
 }

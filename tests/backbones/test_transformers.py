@@ -84,8 +84,15 @@ def test_an_unclear_pooling_is_refused(folder: Path) -> None:
 
 
 def test_a_decoder_is_pooled_at_its_last_real_token(folder: Path) -> None:
-    config = LlamaConfig(vocab_size=100, hidden_size=16, intermediate_size=32, num_hidden_layers=3,
-                         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=128)
+    config = LlamaConfig(
+        vocab_size=100,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+    )
     LlamaModel(config).save_pretrained(folder)
     backbone = Transformers(TEXT, Weights("path", str(folder)))
     out = features(backbone)

@@ -54,7 +54,7 @@ def path(tmp_path):
 def test_the_bash_function(path, line, before_cursor, replies):
     parts = " ".join(f'"{word}"' for word in before_cursor)
     script = (
-        f'{SCRIPTS["bash"]}\nCOMP_WORDS=({parts}); COMP_CWORD={len(before_cursor) - 1}\n'
+        f"{SCRIPTS['bash']}\nCOMP_WORDS=({parts}); COMP_CWORD={len(before_cursor) - 1}\n"
         f'COMP_LINE="{line}"; COMP_POINT={len(line)}\n_tlresearch\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
     )
     done = subprocess.run(

@@ -93,8 +93,13 @@ def test_list_has_a_line_for_each_plugin_broken_ones_too(run, folder):
 def test_list_json_has_variants_and_places(run, folder):
     rows = {(row["kind"], row["name"]): row for row in json.loads(run("list", "--json")[1])}
     assert rows["method", "toy_low"] == {
-        "kind": "method", "name": "toy_low", "origin": "plugins/", "summary": "Low rank.",
-        "file": str(folder / "plugins/toy.py"), "line": 5, "error": "",
+        "kind": "method",
+        "name": "toy_low",
+        "origin": "plugins/",
+        "summary": "Low rank.",
+        "file": str(folder / "plugins/toy.py"),
+        "line": 5,
+        "error": "",
     }
     assert rows["backbone", "minilm"]["origin"] == "variant"
     assert rows["dataset", "digits"]["origin"] == "built-in"
@@ -183,7 +188,10 @@ def test_a_sweep_runs_each_value_and_leaves_nothing(run, executed, folder):
     code, out, _ = run("train", "-m", "seed=1,2", "method=[],[toy_low]")
     assert code == 0
     assert [(config["seed"], list(config["method"])) for config, _ in executed] == [
-        (1, []), (1, ["toy_low"]), (2, []), (2, ["toy_low"]),
+        (1, []),
+        (1, ["toy_low"]),
+        (2, []),
+        (2, ["toy_low"]),
     ]
     assert out.splitlines()[-2:] == ["#3 seed=2 method=[toy_low]", "runs/0123  test.accuracy=0.5000"]
     assert [path.name for path in folder.iterdir()] == ["plugins"]
@@ -247,7 +255,10 @@ def test_tables_are_drawn_where_somebody_looks(capsys, monkeypatch):
     rows = [["alpha", "[bold]not markup[/bold]"], ["beta", "error: broken"]]
     print_table(["name", "text"], rows, "title:")
     assert capsys.readouterr().out.splitlines() == [
-        "title:", "name   text", "alpha  [bold]not markup[/bold]", "beta   error: broken",
+        "title:",
+        "name   text",
+        "alpha  [bold]not markup[/bold]",
+        "beta   error: broken",
     ]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     print_table(["name", "text"], rows)

@@ -57,25 +57,31 @@ def test_the_key_can_be_another_one(toys):
 
 
 def test_wiring_that_nobody_provides_names_what_there_is(write):
-    write("odd.py", """
+    write(
+        "odd.py",
+        """
         from tlresearch import Method, register
 
         @register("method", "toy_odd")
         class Odd(Method):
             def __init__(self, spec, clock, *, n: int = 1): ...
-        """)
+        """,
+    )
     message = refused("method", {"name": "toy_odd"}, spec=1, other=2)
     assert message.startswith("method.toy_odd: asks for 'clock', and a method is given: other, spec")
 
 
 def test_other_exceptions_pass(write):
-    write("odd.py", """
+    write(
+        "odd.py",
+        """
         from tlresearch import Method, register
 
         @register("method", "toy_odd")
         class Odd(Method):
             def __init__(self, *, n: int = 1):
                 raise ZeroDivisionError
-        """)
+        """,
+    )
     with pytest.raises(ZeroDivisionError):
         build("method", {"name": "toy_odd"})

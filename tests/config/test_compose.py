@@ -38,14 +38,25 @@ def test_methods_keep_the_order_of_the_list_and_take_options(toys):
     config = plain(["method=[toy_penalty,toy_low]", "method.toy_low.rank=3", "method.toy_low.extra.new=1"])
     assert list(config["method"]) == ["toy_penalty", "toy_low"]
     assert config["method"]["toy_low"] == {
-        "rank": 3, "alpha": None, "targets": ["*"], "init": "zeros", "extra": {"new": 1},
+        "rank": 3,
+        "alpha": None,
+        "targets": ["*"],
+        "init": "zeros",
+        "extra": {"new": 1},
     }
 
 
 def test_common_options_come_from_the_base(toys):
     assert plain(["dataset=toy_rows", "dataset.path=x", "dataset.labels_per_class=5"])["dataset"] == {
-        "name": "toy_rows", "path": "x", "rows": 3, "labels_per_class": 5, "validation": 0.2, "test": 0.2,
-        "split_seed": 0, "sample_seed": None, "class_weights": "none",
+        "name": "toy_rows",
+        "path": "x",
+        "rows": 3,
+        "labels_per_class": 5,
+        "validation": 0.2,
+        "test": 0.2,
+        "split_seed": 0,
+        "sample_seed": None,
+        "class_weights": "none",
     }
 
 

@@ -48,12 +48,12 @@ def test_a_class(read_text):
 
 
 def test_a_function_and_a_qualified_decorator(read_text):
-    (entry,) = read_text('''
+    (entry,) = read_text("""
         import tlresearch
 
         @tlresearch.register("schedule", "flat")
         def flat(clock, *, factor: float = -1.0): ...
-        ''')
+        """)
     assert entry.wiring == ("clock",)
     assert entry.options == (Option("factor", "float", -1.0, False, ()),)
 
@@ -92,44 +92,44 @@ def test_what_cannot_be_read_is_an_error_of_that_entry_alone(read_text, body, re
 
 
 def test_an_inherited_init_is_refused_by_name(read_text):
-    parent, child = read_text('''
+    parent, child = read_text("""
         @register("method", "parent")
         class Parent(Method):
             def __init__(self, *, rank: int = 1): ...
 
         @register("method", "child")
         class Child(Parent): ...
-        ''')
+        """)
     assert parent.error == ""
     assert "inherits its __init__ from Parent" in child.error
 
 
 def test_a_dataclass_is_refused(read_text):
-    (entry,) = read_text('''
+    (entry,) = read_text("""
         @register("method", "data")
         @dataclass
         class Data(Method):
             rank: int = 1
-        ''')
+        """)
     assert "dataclass" in entry.error
 
 
 def test_a_syntax_error_keeps_the_names(read_text):
-    entries = read_text('''
+    entries = read_text("""
         @register("method", "first")
         class First(Method:
         @register("head", "second")
         class Second: ...
-        ''')
+        """)
     assert [(e.kind, e.name) for e in entries] == [("method", "first"), ("head", "second")]
     assert all("syntax error in line 3" in entry.error for entry in entries)
 
 
 def test_names_that_are_not_literal(read_text):
-    (entry,) = read_text('''
+    (entry,) = read_text("""
         @register(KIND, "x")
         class X: ...
-        ''')
+        """)
     assert (entry.kind, entry.name) == ("", "X")
     assert "two string literals" in entry.error
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from . import places, registered
+from . import registered
 from .harness import Kit
+from .places import Places
 
 MARKERS = (
     "slow: takes more than a few seconds",
@@ -38,8 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def kit(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Kit:
     """Makes plugins and small runs."""
-    made = places.make(tmp_path_factory.mktemp("contract_places"))
-    return Kit(tmp_path_factory.mktemp("contract_runs"), made, request.config.getoption("--override", default=[]))
+    places = Places(tmp_path_factory.mktemp("contract_places"))
+    return Kit(tmp_path_factory.mktemp("contract_runs"), places, request.config.getoption("--override", default=[]))
 
 
 @pytest.fixture(autouse=True)

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from tlresearch.training.session import Session
 
 NETS = {
-    "cnn": ("convnet", "contract_images"),
-    "vit": ("timm", "contract_images"),
-    "bert": ("transformers", "contract_texts"),
+    "cnn": ("convnet", "contract_images", 0.03),
+    "vit": ("timm", "contract_images", 0.01),
+    "bert": ("transformers", "contract_texts", 0.01),
 }
-"""The tiny networks that every method is tried on: backbone and data."""
+"""The tiny networks that every method is tried on: backbone, data and a rate that fine-tuning and probes bear."""
 
 BASE = [
-    "accelerator=cpu", "progress=false", "batch_size=8", "steps=4", "log_every=1", "checkpoint_seconds=1000",
-    "optimizer.lr=0.03", "schedule=constant",
+    "accelerator=cpu",
+    "progress=false",
+    "batch_size=8",
+    "steps=4",
+    "log_every=1",
+    "checkpoint_seconds=1000",
+    "schedule=constant",
 ]
 STAGED = {"stages": 2, "tasks": 2, "target": True}
 """What makes every hook work: two stages, the second with more classes; two tasks; unlabelled rows."""
@@ -71,8 +76,8 @@ class Kit:
 
     def overrides(self, net: str) -> list[str]:
         """What composes the base of all runs on a network."""
-        backbone, dataset = NETS[net]
-        chosen = [f"backbone={backbone}", f"dataset={dataset}"]
+        backbone, dataset, rate = NETS[net]
+        chosen = [f"backbone={backbone}", f"dataset={dataset}", f"optimizer.lr={rate}"]
         return [*BASE, *chosen, *(f"backbone.{k}={_typed(v)}" for k, v in self.options("backbone", backbone).items())]
 
     def config(

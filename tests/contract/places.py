@@ -7,17 +7,20 @@ from pathlib import Path
 WORDS = ["good", "bad", "film", "plot", "the", "a", "is", "was", "very", "not", "dull", "fine", ".", ","]
 
 
-def make(folder: Path) -> dict[str, Path]:
-    """Everything, below `folder`: name → place."""
-    made = {name: folder / name for name in ("bert", "pictures", "saved")}
-    made["table"] = folder / "table.csv"
-    _bert(made["bert"])
-    _pictures(made["pictures"])
-    texts = [f"{WORDS[i % 2]} {WORDS[2 + i % 3]} {WORDS[4 + i % 5]}" for i in range(30)]
-    lines = ["text,label", *(f"{text},{WORDS[i % 2]}" for i, text in enumerate(texts))]
-    made["table"].write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _saved(made["saved"], texts)
-    return made
+class Places(dict[str, Path]):
+    """name → file or folder below `folder`, made when it is asked for first: bert, pictures, saved, table."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Path:
+        place = self[name] = self.folder / name
+        {"bert": _bert, "pictures": _pictures, "saved": _saved, "table.csv": _table}[name](place)
+        return place
+
+
+TEXTS = [f"{WORDS[i % 2]} {WORDS[2 + i % 3]} {WORDS[4 + i % 5]}" for i in range(30)]
 
 
 def _bert(folder: Path) -> None:
@@ -34,8 +37,15 @@ def _bert(folder: Path) -> None:
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **special).save_pretrained(folder)
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=128, initializer_range=0.2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -51,11 +61,16 @@ def _pictures(folder: Path) -> None:
             Image.new("RGB", (12 + i, 14), tuple(value + 5 * i for value in colour)).save(folder / label / f"{i}.png")
 
 
-def _saved(folder: Path, texts: list[str]) -> None:
+def _table(file: Path) -> None:
+    lines = ["text,label", *(f"{text},{WORDS[i % 2]}" for i, text in enumerate(TEXTS))]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _saved(folder: Path) -> None:
     import datasets
 
     labels = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=WORDS[:2])})
-    columns = {"text": texts, "label": [i % 2 for i in range(len(texts))]}
+    columns = {"text": TEXTS, "label": [i % 2 for i in range(len(TEXTS))]}
     datasets.disable_progress_bars()
     datasets.Dataset.from_dict(columns, features=labels).save_to_disk(folder)
     datasets.enable_progress_bars()

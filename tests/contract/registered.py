@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("backbone", "transformers"): {"weights": "path:{bert}"},
     ("dataset", "huggingface"): {"path": "{saved}"},
     ("dataset", "image_folder"): {"path": "{pictures}"},
-    ("dataset", "text_file"): {"path": "{table}"},
+    ("dataset", "text_file"): {"path": "{table.csv}"},
     ("dataset", "rotated"): {"base": "contract_images"},
     ("dataset", "split"): {"base": "contract_images", "stages": 3, "scenario": "class_incremental"},
     ("tracker", "wandb"): {"mode": "disabled"},
@@ -85,7 +86,4 @@ def options(kind: str, name: str, places: Mapping[str, Path], given: Sequence[st
 
 
 def _filled(value: Any, places: Mapping[str, Path]) -> Any:
-    for name, place in places.items():
-        if isinstance(value, str):
-            value = value.replace("{" + name + "}", str(place))
-    return value
+    return re.sub(r"\{([\w.]+)\}", lambda found: str(places[found[1]]), value) if isinstance(value, str) else value

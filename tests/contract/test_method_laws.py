@@ -15,16 +15,10 @@ every_net = pytest.mark.parametrize("net", NETS)
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
-@pytest.fixture
-def make():
-    """The class of a method that is registered."""
-    return lambda name: load("method", name)
-
-
 @every_net
 @every_method
-def test_neutral_options_are_fine_tuning(kit: Kit, make, method: str, net: str) -> None:
-    neutral = make(method).neutral
+def test_neutral_options_are_fine_tuning(kit: Kit, method: str, net: str) -> None:
+    neutral = load("method", method).neutral
     if neutral is None:
         return  # it says that it never is
     share = kit.build("method", method, at=neutral).unlabelled
@@ -38,7 +32,7 @@ def test_neutral_options_are_fine_tuning(kit: Kit, make, method: str, net: str) 
 
 @every_net
 @every_method
-def test_setup_keeps_the_outputs(kit: Kit, make, method: str, net: str) -> None:
+def test_setup_keeps_the_outputs(kit: Kit, method: str, net: str) -> None:
     with_method, without = (kit.start(kit.config(net, methods), []) for methods in ({method: {}}, {}))
     outs = []
     for session in (with_method, without):
@@ -46,11 +40,11 @@ def test_setup_keeps_the_outputs(kit: Kit, make, method: str, net: str) -> None:
         rows = session.prepared["train"]
         with torch.no_grad():
             outs.append(session.model(rows.batch(torch.arange(len(rows))).x))
-    if make(method).keeps_outputs:
+    if load("method", method).keeps_outputs:
         assert torch.equal(outs[0].features.pooled, outs[1].features.pooled)
     for task, logits in outs[1].logits.items():
         assert outs[0].logits[task].shape == logits.shape
-        assert not make(method).keeps_outputs or torch.equal(outs[0].logits[task], logits)
+        assert not load("method", method).keeps_outputs or torch.equal(outs[0].logits[task], logits)
 
 
 @every_net
@@ -75,8 +69,8 @@ def test_trainable_parameters_are_those_of_the_formula(kit: Kit, method: str, ne
 
 @pytest.mark.parametrize("net", ["vit", pytest.param("bert", marks=pytest.mark.matrix)])
 @every_method
-def test_micro_batches_add_up_to_the_batch(kit: Kit, make, method: str, net: str) -> None:
-    if make(method).batch_coupled:
+def test_micro_batches_add_up_to_the_batch(kit: Kit, method: str, net: str) -> None:
+    if load("method", method).batch_coupled:
         return  # it says so
     values = {"optimizer": _sgd(), "selection": {"name": "last"}, "steps": 3}
     whole, parts = (kit.run(kit.config(net, {method: {}}, **values, accumulate=count)) for count in (1, 3))
@@ -94,11 +88,11 @@ RANKED = pytest.mark.parametrize(
 
 
 @RANKED
-def test_two_processes_are_one(kit: Kit, make, methods: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_are_one(kit: Kit, methods: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the runner, as `devices=2 accelerator=cpu strategy=ddp` does it."""
     from tlresearch.runner import run
 
-    if any(make(name).batch_coupled for name in methods):
+    if any(load("method", name).batch_coupled for name in methods):
         return  # it says so
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data = [f"dataset.{key}={value}" for key, value in STAGED.items()]

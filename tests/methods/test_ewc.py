@@ -47,7 +47,9 @@ def test_penalty_is_half_lambda_times_the_weighted_squared_distance(small_model,
         for parameter in model.parameters():
             parameter += 0.5
     fisher = fisher_sum(method)
-    assert method.loss(model, batch, model(batch.x), CLOCK)["penalty"].item() == pytest.approx(1.5 * 0.25 * fisher, rel=1e-5)
+    assert method.loss(model, batch, model(batch.x), CLOCK)["penalty"].item() == pytest.approx(
+        1.5 * 0.25 * fisher, rel=1e-5
+    )
 
 
 def fisher_sum(method):

@@ -57,7 +57,9 @@ def test_grouped_convolutions_are_left_out_and_others_adapted():
     model = Model(build("backbone", options, spec=Spec("image", (3, 32, 32), ())))
     method = LoRA(rank=2)
     method.setup(model, None)
-    adapted = {n.split(".lora_")[0] for n, p in model.named_parameters() if any(p is q for q in method.trainable(model, CLOCK))}
+    adapted = {
+        n.split(".lora_")[0] for n, p in model.named_parameters() if any(p is q for q in method.trainable(model, CLOCK))
+    }
     kinds = {name: model.get_submodule(name).base_layer for name in adapted}
     assert len(adapted) > 20 and all(getattr(layer, "groups", 1) == 1 for layer in kinds.values())
 

@@ -20,7 +20,12 @@ def test_one_picture_in_every_form(tmp_path: Path) -> None:
     Image.fromarray(COLOURS).save(tmp_path / "picture.png")
     planes = torch.from_numpy(COLOURS).permute(2, 0, 1)
     forms: list[Any] = [
-        tmp_path / "picture.png", Image.fromarray(COLOURS), COLOURS, COLOURS.transpose(2, 0, 1), planes, planes.float(),
+        tmp_path / "picture.png",
+        Image.fromarray(COLOURS),
+        COLOURS,
+        COLOURS.transpose(2, 0, 1),
+        planes,
+        planes.float(),
     ]
     for form in forms:
         assert np.array_equal(np.array(to_pil(form, 3)), COLOURS), type(form)

@@ -16,7 +16,8 @@ from tlresearch.results.report import groups, interval, rows
 
 CONFIG = {
     "seed": 0, "store": "runs", "devices": 1, "epochs": 3, "steps": None, "tracker": {"jsonl": {}},
-    "optimizer": {"name": "adamw", "lr": None}, "backbone": {"name": "mlp", "weights": "path:/a/w.pt"}, "head": {"name": "linear"},
+    "optimizer": {"name": "adamw", "lr": None}, "head": {"name": "linear"},
+    "backbone": {"name": "mlp", "weights": "path:/a/w.pt"},
     "method": {"lora": {"rank": 4}, "ewc": {}}, "dataset": {"name": "text_file", "path": "a.csv", "test_path": None},
 }  # fmt: skip
 

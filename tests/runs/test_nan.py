@@ -28,8 +28,14 @@ def poison(plugin):
     plugin("poison.py", POISON)
 
 
-OVERRIDES = ("method=[poison]", "method.poison.value=nan", "steps=40", "log_every=1", "evaluate_every=10",
-             "checkpoint_seconds=0")
+OVERRIDES = (
+    "method=[poison]",
+    "method.poison.value=nan",
+    "steps=40",
+    "log_every=1",
+    "evaluate_every=10",
+    "checkpoint_seconds=0",
+)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])

@@ -28,10 +28,19 @@ BRAKE = """
 """
 
 OVERRIDES = (
-    "backbone=mlp", "backbone.dropout=0.2", "progress=false", "accelerator=cpu", "epochs=2",
-    "method=[ewc,replay,brake]", "dataset=split",
-    "dataset.scenario=class_incremental", "dataset.stages=2", "log_every=1",
-    "checkpoint_seconds=0", "clip=1.0", "evaluate_every=9",
+    "backbone=mlp",
+    "backbone.dropout=0.2",
+    "progress=false",
+    "accelerator=cpu",
+    "epochs=2",
+    "method=[ewc,replay,brake]",
+    "dataset=split",
+    "dataset.scenario=class_incremental",
+    "dataset.stages=2",
+    "log_every=1",
+    "checkpoint_seconds=0",
+    "clip=1.0",
+    "evaluate_every=9",
 )
 
 
@@ -70,8 +79,11 @@ def test_kill_and_again(train, folder, same):
     home = folder / "runs" / straight.identity
     steps = straight.record["stages"][0]["steps"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tlresearch", "train", *OVERRIDES], env={**os.environ, "BRAKE": "0.03"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "tlresearch", "train", *OVERRIDES],
+        env={**os.environ, "BRAKE": "0.03"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         log = home / "history.jsonl"

@@ -61,7 +61,9 @@ def test_task_term_is_the_weighted_mean_over_labelled_rows(fabric, small_model, 
         assert torch.allclose(found[name], gradient, atol=1e-7), name
 
 
-@pytest.mark.parametrize("methods", [{}, {"norm": Norm()}, {"norm": Norm(), "halve": Halve()}], ids=["task", "terms", "reweighted"])
+@pytest.mark.parametrize(
+    "methods", [{}, {"norm": Norm()}, {"norm": Norm(), "halve": Halve()}], ids=["task", "terms", "reweighted"]
+)
 @pytest.mark.parametrize("accumulate", [2, 3])
 def test_micro_batches_add_up_to_the_one_batch(fabric, small_model, small_batch, methods, accumulate):
     model, batch = small_model(), small_batch(rows=7)  # 7 rows: unequal parts

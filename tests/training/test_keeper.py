@@ -47,7 +47,7 @@ def test_patience_counts_evaluations_without_a_better_one(small_model):
 
 def test_what_thaws_after_the_best_evaluation_goes_back_too(small_model):
     model = small_model(layers=2)
-    first, second = model.backbone.blocks()
+    first = model.backbone.blocks()[0]
     for p in first.parameters():
         p.requires_grad_(False)
     keep = keeper(model)

@@ -10,7 +10,12 @@ from tlresearch.core.method import Method
 from tlresearch.core.model import Model
 from tlresearch.core.types import Clock, Spec
 from tlresearch.training.parameters import (
-    Rates, build_optimizer, choose_trainable, parameter_groups, recalibrate, set_modes,
+    Rates,
+    build_optimizer,
+    choose_trainable,
+    parameter_groups,
+    recalibrate,
+    set_modes,
 )
 
 CLOCK = Clock(0, 0, 0, 10, {})

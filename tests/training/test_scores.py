@@ -15,7 +15,9 @@ TASK = Task("label", "classification", ("a", "b"))
 def predictions(predicted, y, domain=0):
     predicted, y = torch.tensor(predicted), torch.tensor(y)
     logits = torch.nn.functional.one_hot(predicted, 3).float()
-    return Predictions(logits, y, predicted, torch.full((len(y),), 0.5), torch.full_like(y, domain), torch.arange(len(y)))
+    return Predictions(
+        logits, y, predicted, torch.full((len(y),), 0.5), torch.full_like(y, domain), torch.arange(len(y))
+    )
 
 
 def test_macro_f1_is_scikit_learns():
@@ -36,7 +38,9 @@ def test_forgetting_domains_and_pooling_by_hand():
         {0: right(4, 3, 0), 1: right(2, 0, 1), 2: right(4, 4, 2)},
     ]
     history = [{"accuracy": 0.1}, {"accuracy": 0.9}]
-    finished = [stage_row(s, Position(i, 9, 9, history), 1, a) for i, (s, a) in enumerate(zip(stages, after, strict=True))]
+    finished = [
+        stage_row(s, Position(i, 9, 9, history), 1, a) for i, (s, a) in enumerate(zip(stages, after, strict=True))
+    ]
     result = summarise(stream, finished, after[-1])
     found = result["metrics"]
     assert found["test"]["accuracy"] == pytest.approx(7 / 10) and found["test"]["rows"] == 10

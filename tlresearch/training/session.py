@@ -195,8 +195,15 @@ class Session:
         trial = [{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0}]
         problems.attempt("optimizer", lambda: self.make_optimizer(trial))
         problems.attempt("schedule", lambda: self.schedule(self._start()))
-        problems.attempt("selection", lambda: self.selection.best([{"accuracy": 0.0, "macro_f1": 0.0, "loss": 0.0}]))
+        falling = [self._trial_metrics(value) for value in (1.0, 0.0)]
+        problems.attempt("selection", lambda: self.selection.best(falling))
         problems.raise_any()
+        if config["patience"] is not None and self.selection.best(falling) == 1:
+            message = f"selection={config['selection']['name']} never sees a worse one; leave patience out"
+            fail("patience", config["patience"], message)
+        norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.backbone.modules())
+        if config["bn"] != "eval" and not norms:
+            fail("bn", config["bn"], f"backbone {config['backbone']['name']!r} has no BatchNorm layer; leave it out")
         needing = [name for name, method in self.methods.items() if method.unlabelled > 0]
         if needing and any(stage.unlabelled is None for stage in self.stream.stages):
             message = f"has no unlabelled rows and method {needing[0]!r} needs them; use a data set with a target, "
@@ -221,6 +228,12 @@ class Session:
         self.model.eval()
         with torch.no_grad(), seeded("try"):
             self.model(move(rows, self.fabric.device).x)
+
+    def _trial_metrics(self, value: float) -> dict[str, float]:
+        """Names as `_validate` gives them, each rate `value`."""
+        own = {"accuracy": value, "macro_f1": value, "loss": 1 - value}
+        tasks = self.stream.spec.tasks if len(self.stream.spec.tasks) > 1 else ()
+        return {**own, **{f"{task.name}.{name}": v for task in tasks for name, v in own.items()}}
 
     def _start(self) -> Clock:
         return Clock(0, 0, 0, 1, {})
