@@ -18,8 +18,8 @@ def blocks(document, language):
 
 def commands():
     text = "\n".join(text for document in ("README.md", "CONTRIBUTING.md") for text in blocks(document, ""))
-    lines = text.replace("\\\n", " ").split("\n")
-    lines += [line.strip().replace("$(BIN)/", "") for line in (ROOT / "Makefile").read_text().split("\n")]
+    makefile = (ROOT / "Makefile").read_text().replace("$(BIN)/", "").replace("\t", "")
+    lines = (text + "\n" + makefile).replace("\\\n", " ").split("\n")
     return [shlex.split(line)[2:] for line in lines if line.removeprefix(".venv/bin/").startswith("tlresearch train")]
 
 
