@@ -95,3 +95,22 @@ def test_micro_batches_hold_every_row_once(small_batch):
     parts = micro_batches(small_batch(rows=7), 3)
     assert sorted(i for part in parts for i in part.index.tolist()) == list(range(7))
     assert [part.rows for part in parts] == [3, 2, 2]
+
+
+def test_a_head_that_one_stage_does_not_reach_learns_again_in_the_next(tmp_path, monkeypatch):
+    """Task-incremental and cumulative: the first head is reached in every stage, without that in the first one only."""
+    import tlresearch
+    from tlresearch.training import trainer
+
+    frozen = []
+    real = trainer.freeze_unreached
+    monkeypatch.setattr(trainer, "freeze_unreached", lambda *a: frozen.append(real(*a)) or frozen[-1])
+    split = ["dataset=split", "dataset.scenario=task_incremental", "dataset.stages=3", "steps=2", "backbone=mlp"]
+    common = [*split, f"store={tmp_path}", "tracker=[]"]
+    tlresearch.run(common)
+    assert [sorted({name.split(".")[1] for name in names}) for names, _ in frozen] == [
+        [], ["head_digit_0"], ["head_digit_0", "head_digit_1"],
+    ]  # fmt: skip
+    frozen.clear()
+    tlresearch.run([*common, "dataset.accumulate_stages=cumulative"])
+    assert [names for names, _ in frozen] == [[], [], []]

@@ -28,6 +28,15 @@ def test_macro_f1_is_scikit_learns():
     assert values["loss"] == 0.5
 
 
+def test_a_rank_without_rows_takes_part_in_the_gathering(monkeypatch):
+    from tlresearch.training import evaluate
+
+    columns = list(predictions([1, 0, 1], [1, 1, 1])._replace(index=torch.tensor([4, 0, 2])))
+    monkeypatch.setattr(evaluate, "gather", lambda own: [own, {}, {"label": [c[:1] for c in columns]}])
+    found = evaluate._ordered(evaluate._gathered({"label": columns})["label"])
+    assert found.index.tolist() == [0, 2, 4, 4] and found.predicted.tolist() == [0, 1, 1, 1]
+
+
 def test_forgetting_domains_and_pooling_by_hand():
     stages = tuple(Stage(name, (TASK,), None, None, None) for name in ("one", "two", "three"))
     stream = Stream(Spec("vector", (4,), (TASK,), ("one", "two", "three")), stages)

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tlresearch.core.distributed import ranks
+from tlresearch.core.distributed import gather, ranks
 from tlresearch.core.method import Batches, Method, uses
 from tlresearch.core.model import Model
 from tlresearch.core.types import IGNORE, Batch
@@ -65,18 +65,21 @@ def predict(
                 row = (logits, y, predicted, losses, batch.domain, batch.index)
                 keep = y != IGNORE
                 found.append(tuple(t[keep].cpu() for t in row))
+    own = {task: [torch.cat(columns) for columns in zip(*found, strict=True)] for task, found in parts.items() if found}
+    return {task: _ordered(columns) for task, columns in _gathered(own).items()}
+
+
+def _gathered(own: dict[str, list[Tensor]]) -> dict[str, list[Tensor]]:
+    """Every rank's columns together; a rank without rows of a task still takes part."""
+    everyone = gather(own)
+    tasks = dict.fromkeys(task for part in everyone for task in part)
     return {
-        task: _gather([torch.cat(columns) for columns in zip(*found, strict=True)])
-        for task, found in parts.items()
-        if found
+        task: [torch.cat(columns) for columns in zip(*(p[task] for p in everyone if task in p), strict=True)]
+        for task in tasks
     }
 
 
-def _gather(columns: list[Tensor]) -> Predictions:
-    if ranks() > 1:
-        everyone: list[Any] = [None] * ranks()
-        dist.all_gather_object(everyone, columns)
-        columns = [torch.cat(list(parts)) for parts in zip(*everyone, strict=True)]
+def _ordered(columns: list[Tensor]) -> Predictions:
     order = torch.argsort(columns[-1], stable=True)
     return Predictions(*(column[order] for column in columns))
 

@@ -13,7 +13,7 @@ from torch import nn
 from tlresearch.config.build import build
 from tlresearch.config.errors import Problems, fail
 from tlresearch.core.batching import move
-from tlresearch.core.distributed import rank
+from tlresearch.core.distributed import rank, ranks
 from tlresearch.core.method import Batches, uses
 from tlresearch.core.model import changed_names
 from tlresearch.core.seeding import reseed, seeded
@@ -209,6 +209,13 @@ class Session:
             message = f"has no unlabelled rows and method {needing[0]!r} needs them; use a data set with a target, "
             example = "e.g. dataset=rotated dataset.source=[0] dataset.target=[45]"
             fail("dataset", config["dataset"]["name"], message + example)
+        smallest = min(min(config["batch_size"], len(stage.train)) for stage in self.stream.stages)
+        if smallest < ranks():
+            fail(
+                "devices",
+                config["devices"],
+                f"more than the {smallest} rows of the smallest batch; give at most that many",
+            )
         edits = [n for n, m in self.methods.items() if uses(m, "on_gradients") or uses(m, "combine")]
         if edits and config["precision"].startswith("16"):
             message = f"scales gradients and method {edits[0]!r} reads them; use precision=bf16-mixed"

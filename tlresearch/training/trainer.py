@@ -130,6 +130,8 @@ class Trainer:
         position.total = self.total_steps(len(train))
         per_epoch = self.steps_per_epoch(len(train))
         every = self.plan.evaluate_every or per_epoch
+        for name in self.unreached:  # by the loss of an earlier stage; this one's may reach it
+            self.model.get_parameter(name).requires_grad_(True)
         self.optimizer, self._trainable, self.unreached = None, None, []
         meter = Meter(self.log, self.plan.log_every, position.total, self.steps_before, self.plan.progress)
         clock = self._clock(position, per_epoch)
@@ -202,7 +204,7 @@ class Trainer:
             if rows is None:
                 raise ConfigError(f"there are no {split!r} rows here; this stage has {', '.join(sorted(prepared))}")
             plan = torch.arange(rank(), len(rows), ranks()).split(self.plan.batch_size)
-            return (move(batch, self.fabric.device) for batch in rows.batches(plan))
+            return (move(batch, self.fabric.device) for batch in rows.batches([part for part in plan if len(part)]))
 
         return of
 
