@@ -12,8 +12,9 @@ HISTORY = [
 ]
 
 
-def test_the_earliest_of_the_best():
-    assert Validation().best(HISTORY) == 1
+def test_the_best_and_among_equals_the_one_with_the_lowest_loss():
+    assert Validation().best(HISTORY) == 2
+    assert Validation().best([{"accuracy": h["accuracy"]} for h in HISTORY]) == 1  # no loss: the earliest
     assert Validation(metric="loss", mode="min").best(HISTORY) == 2
     assert Validation(mode="min").best(HISTORY) == 0
 
@@ -42,3 +43,9 @@ def test_the_highest_loss_is_refused():
 def test_an_unknown_mode():
     with pytest.raises(ConfigError, match="mode: 'maximum'"):
         Validation(mode="maximum")
+
+
+def test_among_equal_accuracies_the_lowest_loss_decides_then_the_earliest():
+    rule = Validation()
+    history = [(0.9, 0.3), (0.95, 0.4), (0.95, 0.2), (0.95, 0.2), (0.94, 0.1), (0.95, float("nan"))]
+    assert rule.best([{"accuracy": a, "loss": b} for a, b in history]) == 2

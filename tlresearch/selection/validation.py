@@ -13,7 +13,9 @@ from tlresearch.core.tracker import Selection
 
 @register("selection", "validation")
 class Validation(Selection):
-    """Reports the checkpoint with the best validation metric, the earliest among equals; NaN counts as worst.
+    """Reports the checkpoint with the best validation metric; among equals the lowest loss, then the earliest.
+
+    NaN counts as worst. (Accuracy on few rows takes few values, and the earliest of many equals is the least trained.)
 
     The rule that a benchmark may use where the test set stays closed ("training-domain validation" of Gulrajani and
     Lopez-Paz, 2021, arXiv:2007.01434, section 3, where validation rows come from the training domains).
@@ -34,4 +36,9 @@ class Validation(Selection):
             choose("metric", self.metric, metrics)
         sign = 1 if self.mode == "max" else -1
         scores = [sign * metrics[self.metric] for metrics in history]
-        return max(range(len(scores)), key=lambda i: -math.inf if math.isnan(scores[i]) else scores[i])
+        losses = [metrics.get("loss", 0.0) for metrics in history]
+        return max(range(len(scores)), key=lambda i: (_rank(scores[i]), _rank(-losses[i])))
+
+
+def _rank(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
