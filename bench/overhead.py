@@ -3,12 +3,11 @@
 Both loops take turns, step by step, in one process on the same machine, with the same data in memory, the same network,
 batch size and fused AdamW; the figure is the median over steps of the ratio and of the difference. Run:
 
-    OMP_NUM_THREADS=1 python bench/overhead.py [--steps 60]
+    OMP_NUM_THREADS=1 python bench/overhead.py
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import os
 import statistics
@@ -31,8 +30,8 @@ from tlresearch.training.session import Session
 from tlresearch.training.trainer import Position, Trainer
 
 CASES = {
-    "convnet on digits, batch 256": ["backbone=convnet", "dataset=digits", "batch_size=256"],
-    "MiniLM, batch 16 x 32 tokens": ["backbone=minilm", "dataset=bench_tokens", "batch_size=16"],
+    "convnet on digits, batch 256": ["backbone=convnet", "dataset=digits", "batch_size=256", "steps=300"],
+    "MiniLM, batch 16 x 32 tokens": ["backbone=minilm", "dataset=bench_tokens", "batch_size=16", "steps=60"],
 }
 WARM_UP = 5
 
@@ -77,9 +76,9 @@ def hand_written(session: Session, rows: Prepared, batch_size: int) -> Callable[
     return step
 
 
-def measure(overrides: list[str], steps: int) -> tuple[list[float], list[float]]:
+def measure(overrides: list[str]) -> tuple[list[float], list[float]]:
     """Seconds of each step: (of the Trainer's whole loop, of the hand-written one), in turn."""
-    config = compose([*overrides, f"steps={steps}", "optimizer.lr=0.0001", "tracker=[]", "progress=false"])
+    config = compose([*overrides, "optimizer.lr=0.0001", "tracker=[]", "progress=false"])
     check(config)
     plain = resolve(config)
     session = Session(
@@ -110,12 +109,9 @@ def measure(overrides: list[str], steps: int) -> tuple[list[float], list[float]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=60)
-    steps = parser.parse_args().steps
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {steps} steps each")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for name, overrides in CASES.items():
-        ours, theirs = measure(overrides, steps)
+        ours, theirs = measure(overrides)
         ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
         more = statistics.median(a - b for a, b in zip(ours, theirs, strict=True))
         plain = statistics.median(theirs)

@@ -27,13 +27,14 @@ def task_terms(model: Model, batch: Batch, out: Output) -> dict[str, Tensor]:
     for task, y in batch.y.items():
         if task in out.logits and not model.head(task).closed_form:
             losses = model.head(task).loss(out.logits[task], y)
-            terms[TASK + task] = (losses * batch.weight).sum() / labelled(model, batch, task).clamp(min=1e-12)
+            weighted = torch.dot(losses.to(batch.weight.dtype), batch.weight)
+            terms[TASK + task] = weighted / labelled(model, batch, task).clamp(min=1e-12)
     return terms
 
 
 def labelled(model: Model, batch: Batch, task: str) -> Tensor:
     """The total weight of the labelled items of one task."""
-    return (model.head(task).count(batch.y[task]) * batch.weight).sum()
+    return torch.dot(model.head(task).count(batch.y[task]).to(batch.weight.dtype), batch.weight)
 
 
 class Gradients:
@@ -44,6 +45,8 @@ class Gradients:
     """
 
     def __init__(self, fabric: Fabric, model: Model, methods: Mapping[str, Method], accumulate: int) -> None:
+        from lightning_fabric.strategies.single_device import SingleDeviceStrategy
+
         self.fabric, self.model, self.accumulate = fabric, model, accumulate
         mixed = fabric._precision.precision != "32-true"
         self.precision: Callable[[], AbstractContextManager[Any]] = fabric.autocast if mixed else nullcontext
@@ -51,6 +54,8 @@ class Gradients:
         self.reweights = [m for m in methods.values() if uses(m, "reweight")]
         self.combiner = next((m for m in methods.values() if uses(m, "combine")), None)
         self.whole = accumulate == 1 and ranks() == 1
+        # On one device in full precision Fabric's wrapper changes nothing and costs more than all hooks together.
+        self.plain = not mixed and isinstance(fabric.strategy, SingleDeviceStrategy)
 
     def terms(self, batch: Batch, out: Output, clock: Clock) -> dict[str, Tensor]:
         """All terms of one micro-batch, by name; computed in the run's precision."""
@@ -80,7 +85,7 @@ class Gradients:
         for i, part in enumerate(parts):
             last = i == len(parts) - 1
             waiting: AbstractContextManager[Any] = (
-                nullcontext() if last else self.fabric.no_backward_sync(wrapped)  # type: ignore[arg-type]
+                nullcontext() if last or self.plain else self.fabric.no_backward_sync(wrapped)  # type: ignore[arg-type]
             )
             with waiting:
                 terms = self._shared(self.terms(part, wrapped(part.x), clock), part, whole)

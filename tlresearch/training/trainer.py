@@ -227,8 +227,11 @@ class Trainer:
 
         plan = torch.arange(start, stop)
         in_memory = all(rows.in_memory for rows, _, _ in orders)
-        for batch in map(make, plan) if in_memory else ahead(make, iter(plan), workers=1):
-            yield move(batch, self.fabric.device)
+        made = map(make, plan) if in_memory else ahead(make, iter(plan), workers=1)
+        if self.fabric.device.type == "cpu":
+            yield from made
+        else:
+            yield from (move(batch, self.fabric.device) for batch in made)
 
     def _clock(self, position: Position, per_epoch: int) -> Clock:
         validation = position.history[-1] if position.history else {}
@@ -250,7 +253,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.make_optimizer, groups, self.optimizer)
         aux = {id(p) for p in self.model.aux.parameters()}
         self._clipped = [p for p in self.model.parameters() if p.requires_grad and id(p) not in aux]
-        if self.optimizer is None:
-            self.wrapped = self.model
+        if self.optimizer is None or self.gradients.plain:
+            self.wrapped, self.stepper = self.model, self.optimizer
         else:
             self.wrapped, self.stepper = self.fabric.setup(self.model, self.optimizer)
