@@ -18,7 +18,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
-    ("backbone", "convnet"): {"width": 4, "layers": 2},
+    ("backbone", "convnet"): {"width": 4, "layers": 2, "random_crop": 0},
     ("backbone", "mlp"): {"width": 16},
     ("backbone", "timm"): {"model": "vit_tiny_patch16_224", "arguments": VIT},
     ("backbone", "transformers"): {"weights": "path:{bert}"},

@@ -85,7 +85,9 @@ def test_a_new_optimizer_keeps_the_state_of_known_parameters(small_model):
 
 
 def convnet():
-    model = Model(build("backbone", {"name": "convnet", "width": 4}, spec=Spec("image", (1, 8, 8), ())))
+    model = Model(
+        build("backbone", {"name": "convnet", "width": 4, "random_crop": 0}, spec=Spec("image", (1, 8, 8), ()))
+    )
     return model, [m for m in model.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
 
 

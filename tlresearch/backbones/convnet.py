@@ -42,7 +42,7 @@ class ConvNet(Backbone):
         *,
         width: int = 32,
         layers: int = 3,
-        random_crop: int = 0,
+        random_crop: int = 1,
         image_size: int | None = None,
     ) -> None:
         super().__init__()
