@@ -171,9 +171,10 @@ def _record(
 def _first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     from tlresearch.results.environment import hardware, versions
 
-    selection = config["selection"]
+    selection, spec = config["selection"], prepared.stream.spec
     data = {
         "fingerprint": prepared.fingerprint,
+        "spec": {**spec._asdict(), "tasks": [task._asdict() for task in spec.tasks]},
         "stages": [
             {
                 "name": s.name,
@@ -193,7 +194,7 @@ def _first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequ
         "config": dict(config),
         "weights": prepared.weights,
         "data": data,
-        "metric": f"test.{prepared.stream.spec.tasks[0].metric}",
+        "metric": f"test.{spec.tasks[0].metric}",
         "learning_rates": prepared.rates._asdict(),
         "selection": {
             "rule": selection["name"],

@@ -119,7 +119,7 @@ def test_saved_and_loaded_under_another_seed_answers_the_same(kit: Kit, method: 
     from tlresearch.training.loading import load_model
 
     run = kit.straight(net, method)
-    model = load_model(run.folder, {**run.session.config, "seed": 99})
+    model = load_model(run.folder, {**run.session.config, "seed": 99}, run.session.stream.spec)
     saved = load_file(run.folder / "logits.safetensors")
     differing = kit.start({**run.session.config, "seed": 99}, []).model
     assert any(not torch.equal(value, tensors(differing)[name]) for name, value in run.start.items())

@@ -80,6 +80,7 @@ def test_probe_moves_nothing_but_the_head(train, weights):
     run = train(*OVERRIDES, path).run
     body = run.model.backbone.state_dict()
     assert all(torch.equal(value, body[name]) for name, value in source.backbone.state_dict().items())
-    fresh = assemble(run.config, build_stream(run.config).spec, build_stream(run.config).stages[0]).model
+    stream = build_stream(run.config)
+    fresh = assemble(run.config, stream.spec, stream.stages[0].tasks).model
     assert not torch.equal(next(fresh.heads.parameters()), next(run.model.heads.parameters()))
     assert run.cost["parameters_changed"] == sum(p.numel() for p in run.model.heads.parameters())

@@ -164,7 +164,7 @@ def test_balanced_class_weights(train, history, plugin):
     overrides = ("dataset=skewed", "batch_size=1000", "steps=1", "log_every=1")
     run = train(*overrides, "dataset.class_weights=balanced").run
     config, stream = run.config, build_stream(run.config)
-    model = assemble(config, stream.spec, stream.stages[0]).model.eval()
+    model = assemble(config, stream.spec, stream.stages[0].tasks).model.eval()
     rows = stream.stages[0].train
     y = rows.labels["kind"]
     x = rows.inputs[rows.positions]

@@ -13,6 +13,7 @@ from tlresearch.results.identity import source_hashes
 
 if TYPE_CHECKING:
     from tlresearch.core.model import Model
+    from tlresearch.core.types import Spec
 
 HEADLINE = "test.accuracy"
 
@@ -77,13 +78,25 @@ class Run:
             return True  # a component that is gone cannot be the same
 
     @cached_property
+    def spec(self) -> Spec:
+        """What kind of data it was trained on: modality, shape, tasks with their labels, domains."""
+        from tlresearch.core.types import Spec, Task
+
+        saved = look_up(self.record, "data.spec")
+        if saved is None:
+            raise ConfigError(f"{str(self.folder)!r} was written by an older tlresearch; run it again in a new store")
+        shape, tasks = saved["input_shape"], saved["tasks"]
+        tasks = tuple(Task(**{**task, "labels": tuple(task["labels"])}) for task in tasks)
+        return Spec(saved["modality"], None if shape is None else tuple(shape), tasks, tuple(saved["domains"]))
+
+    @cached_property
     def model(self) -> Model:
         """The reported weights in the architecture of the configuration, on the CPU, in evaluation mode."""
         from tlresearch.training.loading import load_model
 
         if self.status != "done":
             raise ConfigError(f"{str(self.folder)!r} is {self.status}: only a run that is done has a model")
-        return load_model(self.folder, self.config)
+        return load_model(self.folder, self.config, self.spec)
 
 
 def look_up(values: Mapping[str, Any], key: str, default: Any = None) -> Any:

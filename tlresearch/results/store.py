@@ -11,7 +11,7 @@ from typing import Any
 
 from tlresearch.config.errors import ConfigError, Problem
 
-SCHEMA = 1
+SCHEMA = 2
 RECORD = "run.json"
 
 

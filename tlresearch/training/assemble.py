@@ -16,7 +16,7 @@ from tlresearch.core.head import Head
 from tlresearch.core.method import Method, uses
 from tlresearch.core.model import Model, pristine
 from tlresearch.core.seeding import seeded
-from tlresearch.core.types import Spec, Stage, Stream, Task
+from tlresearch.core.types import Spec, Stream, Task
 from tlresearch.training.parameters import Rates
 
 Config = Mapping[str, Any]
@@ -30,8 +30,8 @@ class Assembly(NamedTuple):
     original: dict[int, int]
 
 
-def assemble(config: Config, spec: Spec, first: Stage) -> Assembly:
-    """Backbone, the first stage's heads and the methods; all mistakes are collected and raised together."""
+def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...]) -> Assembly:
+    """Backbone, the heads of `tasks` and the methods; all mistakes are collected and raised together."""
     problems = Problems()
     problems.attempt("", lambda: check_fit(config, spec))
     methods: dict[str, Method] = {}
@@ -44,7 +44,7 @@ def assemble(config: Config, spec: Spec, first: Stage) -> Assembly:
         backbone = build("backbone", config["backbone"], spec=spec)
     model = Model(backbone)
     original = pristine(backbone)
-    prepare_heads(model, config, first.tasks)
+    prepare_heads(model, config, tasks)
     for name, method in methods.items():
         with seeded(config["seed"], "method", name):
             problems.attempt(f"method.{name}", partial(method.setup, model, spec))

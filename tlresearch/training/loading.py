@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tlresearch.core.model import Model
+from tlresearch.core.types import Spec
 from tlresearch.training import checkpoint
-from tlresearch.training.assemble import assemble, build_stream, prepare_heads
+from tlresearch.training.assemble import assemble
 from tlresearch.training.keeper import MODEL
 
 
-def load_model(folder: Path, config: Mapping[str, Any]) -> Model:
-    """The model of a run folder, heads included, on the CPU in evaluation mode. Builds the data for its spec."""
-    stream = build_stream(config)
-    model = assemble(config, stream.spec, stream.stages[0]).model
-    for stage in stream.stages:
-        prepare_heads(model, config, stage.tasks)
+def load_model(folder: Path, config: Mapping[str, Any], spec: Spec) -> Model:
+    """The model of a run folder, heads included, on the CPU in evaluation mode; the data need not be there."""
+    model = assemble(config, spec, spec.tasks).model
     tensors, _ = checkpoint.read(folder / MODEL)
     checkpoint.load_model(model, tensors)
     return model.eval()

@@ -48,7 +48,7 @@ class Session:
     ) -> None:
         self.config, self.stream, self.fabric, self.cost = config, stream, fabric, Cost()
         with self.cost.phase("prepare"):
-            self.model, self.methods, self.original = assemble(config, stream.spec, stream.stages[0])
+            self.model, self.methods, self.original = assemble(config, stream.spec, stream.stages[0].tasks)
             self.model.to(fabric.device)
             self.make_optimizer = build("optimizer", config["optimizer"])
             self.schedule = build("schedule", config["schedule"])
