@@ -1,8 +1,9 @@
-# make demo   what the framework does, on real pretrained weights
+# make demo   from scratch, probe, fine-tuning or LoRA, and how many labels: 25 runs, a table, $(PICTURE).png and .svg
 # make test   what CI does: ruff, mypy, import-linter, pytest with coverage
 # Both make $(VENV) and install into it on their first call; a second call installs nothing.
 PYTHON ?= python3
 VENV ?= .venv
+PICTURE ?= runs/quickstart
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 METADATA := setup.cfg pyproject.toml constraints.txt
@@ -10,16 +11,15 @@ METADATA := setup.cfg pyproject.toml constraints.txt
 .PHONY: demo test lint matrix clean
 
 demo: $(VENV)/.demo
-	$(BIN)/tlresearch train -m preset=scratch,probe,finetune,lora backbone=efficientnet_lite0 \
-		backbone.image_size=64 dataset=digits dataset.labels_per_class=20 evaluate_every=70
-	$(BIN)/tlresearch report
+	$(BIN)/tlresearch train -m -cn quickstart
+	$(BIN)/tlresearch report --picture $(PICTURE)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check
-	$(BIN)/mypy --strict tlresearch plugins
+	$(BIN)/mypy --strict tlresearch plugins hydra_plugins
 	$(BIN)/lint-imports
 
 matrix: $(VENV)/.test

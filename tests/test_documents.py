@@ -37,8 +37,9 @@ def test_every_training_command_composes(arguments, tmp_path, monkeypatch):
     write_examples(tmp_path)
     monkeypatch.chdir(tmp_path)
     sweep = arguments[:1] == ["-m"]
-    overrides = [first_value(argument) for argument in arguments[1:]] if sweep else arguments
-    assert compose(overrides)
+    arguments = arguments[1:] if sweep else arguments
+    name, arguments = (arguments[1], arguments[2:]) if arguments[:1] == ["-cn"] else ("config", arguments)
+    assert compose([first_value(argument) for argument in arguments] if sweep else arguments, name)
 
 
 def first_value(override):

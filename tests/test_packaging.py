@@ -18,7 +18,7 @@ def setup():
 def test_every_folder_with_modules_is_a_package_that_ships(setup):
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tlresearch").rglob("*.py")}
     packages = set(setup["options"]["packages"].split())
-    mapped = {"tlresearch.conf", "tlresearch.contract", "tlresearch.sweeps"}
+    mapped = {"hydra_plugins.tlresearch", "tlresearch.conf", "tlresearch.contract", "tlresearch.sweeps"}
     assert packages == {".".join(folder.parts) for folder in folders} | mapped
 
 

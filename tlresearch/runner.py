@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tlresearch.config.compose import check, compose
 from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.results import store
+from tlresearch.results.announcement import announce
+from tlresearch.results.description import describe, lines, row, warnings
+from tlresearch.results.environment import device, device_line
 from tlresearch.results.identity import identity, source_hashes
 from tlresearch.results.runs import Run
 from tlresearch.results.tracking import Trackers
@@ -59,8 +62,11 @@ def execute(config: DictConfig, overrides: Sequence[str]) -> Run:
     if finished is not None:
         return finished
     if launch.needs_ranks(plain):
-        return _outcome(plan.folder, launch.start_ranks(plain, list(overrides)))
-    return execute_here(plan, plain, overrides)
+        made = _outcome(plan.folder, launch.start_ranks(plain, list(overrides)))
+    else:
+        made = execute_here(plan, plain, overrides)
+    made.stream = plan.stream  # as it was trained on; no need to read it again
+    return made
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
@@ -135,6 +141,9 @@ def _record(
 ) -> Run:
     writes = fabric.is_global_zero
     record = _first_record(prepared, config, overrides)
+    if writes:
+        record["data"]["description"] = describe(prepared.stream)
+        record["hardware"] = {**record["hardware"], "device": device(fabric)}
 
     def save(**values: Any) -> None:
         record.update(values, updated=_now())
@@ -147,6 +156,8 @@ def _record(
     start = time.perf_counter()
     try:
         trackers.start(prepared.identity, prepared.folder, config)
+        if writes:
+            _announce(record, config)
         results = work(prepared.folder)
     except BaseException as error:
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
@@ -166,6 +177,17 @@ def _record(
     if writes:
         (prepared.folder / "state.safetensors").unlink(missing_ok=True)
     return Run(prepared.folder, record)
+
+
+def _announce(record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Says which device computes and what the data are; without `progress` only what is suspicious about them."""
+    found = record["data"]["description"]
+    if not config["progress"]:
+        announce(warnings(found))
+        return
+    computes = device_line(record["hardware"]["device"], config["accelerator"], config["precision"])
+    announce([row("device", computes)])
+    announce(lines(found), otherwise=row("data", f"{found['name']}, as described above"))
 
 
 def _first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

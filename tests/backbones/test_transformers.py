@@ -126,6 +126,24 @@ def test_texts_are_cut_at_max_length_and_padded_with_the_tokenizers_own(folder: 
     assert x["attention_mask"].tolist() == [[1] * 6, [1, 1, 1, 0, 0, 0]]
 
 
+@pytest.mark.parametrize(
+    "text", ["good film. " * 50_000, " " * 90_000 + "good " * 9, "x" * 90_000 + " bad", "." * 90_000]
+)
+def test_of_a_huge_text_the_tokenizer_sees_only_what_can_count(folder: Path, text: str) -> None:
+    backbone = Transformers(TEXT, Weights("none"), model=f"path:{folder}", max_length=8)
+    expected = backbone.tokenizer(text, truncation=True, max_length=8)["input_ids"]
+    seen = []
+
+    class Watched(type(backbone.tokenizer)):
+        def __call__(self, text: str, **options: object) -> object:
+            seen.append(len(text))
+            return super().__call__(text, **options)
+
+    backbone.tokenizer.__class__ = Watched
+    assert batch(backbone, [text]).x["input_ids"][0].tolist() == expected
+    assert sum(seen) < (2000 if len(expected) == 8 and text[0] in "g." else 3 * len(text))
+
+
 def test_without_weights_configuration_and_tokenizer_still_come_from_model(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     backbone = Transformers(TEXT, Weights("none"), model=f"path:{folder}", arguments={"num_hidden_layers": 1})

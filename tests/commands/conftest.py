@@ -1,6 +1,7 @@
 """A working folder of its own, with one toy plugin, and a runner that trains nothing."""
 
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,7 @@ class FakeRun:
     folder, metric = Path("runs/0123"), "test.accuracy"
 
     def __init__(self, value: float) -> None:
-        self.value = value
+        self.value, self.started = value, time.time()
 
 
 @pytest.fixture
@@ -60,6 +61,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, list[str]]]:
             raise runner.RunFailed("runs/15 failed before")
         return FakeRun(config.seed / 4)
 
+    monkeypatch.setattr("tlresearch.commands.details.show", lambda run: None)
     runner.execute = execute
     monkeypatch.setitem(sys.modules, "tlresearch.runner", runner)
     return calls

@@ -193,7 +193,7 @@ def test_a_sweep_runs_each_value_and_leaves_nothing(run, executed, folder):
         (2, []),
         (2, ["toy_low"]),
     ]
-    assert out.splitlines()[-2:] == ["#3 seed=2 method=[toy_low]", "runs/0123  test.accuracy=0.5000"]
+    assert out.splitlines()[-2:] == ["[4/4] seed=2 method=[toy_low]", "runs/0123  test.accuracy=0.5000"]
     assert [path.name for path in folder.iterdir()] == ["plugins"]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tlresearch.config.errors import ConfigError
+from tlresearch.core.dataset import descriptions
 from tlresearch.core.rows import Rows
 from tlresearch.core.sampling import Sampling
 from tlresearch.core.types import IGNORE, Task
@@ -149,7 +150,7 @@ def test_a_label_that_training_lacks_is_named(key: str) -> None:
 
 def test_all_wrong_options_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
-        checked(labels_per_class=0, validation=0.0, test=1.0, split_seed=-1, sample_seed=-2, class_weights="balance")
+        checked(labels_per_class=-3, validation=0.0, test=1.0, split_seed=-1, sample_seed=-2, class_weights="balance")
     assert [problem.key for problem in error.value.problems] == list(Sampling._fields)
     assert "did you mean 'balanced'" in str(error.value)
     assert checked(labels_per_class=1) == Sampling(labels_per_class=1)
@@ -159,3 +160,25 @@ def test_shares_that_leave_no_training_rows_are_an_error() -> None:
     with pytest.raises(ConfigError) as error:
         stage(checked(validation=0.5, test=0.5))
     assert error.value.problems[0].key == "test"
+
+
+def test_without_labels_the_descriptions_are_all_there_is_to_learn_from() -> None:
+    described = descriptions(TASK, 94, ["is a", "is b", "is c", "is d"])
+    sampling = checked(labels_per_class=0, class_weights="balanced")
+    result = sampling.stage("toy", (TASK,), table(), None, None, descriptions=described)
+    few = checked(labels_per_class=1).stage("toy", (TASK,), table(), None, None)
+    assert [(row["input"], int(row["labels"]["label"]), row["index"]) for row in result.train] == [
+        ("is a", 0, 94),
+        ("is b", 1, 95),
+        ("is c", 2, 96),
+        ("is d", 3, 97),
+    ]
+    assert indices(result.test) == indices(few.test), "what is tested on does not depend on the labels"
+    assert indices(result.validation) == indices(few.validation)
+
+
+def test_no_labels_and_no_descriptions_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="labels_per_class: 0: the data have no descriptions of their classes"):
+        stage(checked(labels_per_class=0))
+    with pytest.raises(ConfigError, match="labels_per_class: -1: must be an integer of at least 0"):
+        checked(labels_per_class=-1)

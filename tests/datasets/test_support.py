@@ -69,3 +69,15 @@ def test_the_chosen_label_and_the_channel_as_domain(task, count):
     message = EVERYTHING["test"][3]
     assert row["input"] == message.text and CHANNELS[row["domain"]] == message.channel
     assert stream.spec.tasks[0].labels[int(row["labels"][task])] == getattr(message, task)
+
+
+@pytest.mark.parametrize(("task", "count"), [("intent", 12), ("sentiment", 3)])
+def test_without_labels_every_class_is_described_once(task, count):
+    (stage,) = build("dataset", {"name": "support", "task": task, "labels_per_class": 0}).stream().stages
+    described = list(stage.train)
+    assert [int(row["labels"][task]) for row in described] == list(range(count))
+    assert len({row["input"] for row in described}) == count
+    assert not {row["input"] for row in described} & {message.text for message in MESSAGES}
+    numbers = [set(rows.index.tolist()) for rows in (stage.train, stage.validation, stage.test)]
+    assert sum(map(len, numbers)) == len(set.union(*numbers))
+    assert (len(stage.validation), len(stage.test)) == (96, 288)

@@ -103,7 +103,48 @@ def test_empty_texts_are_kept_and_told(tmp_path: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING, logger="tlresearch"):
         (stage,) = stream(path).stages
     assert sum(len(rows) for rows in stage[2:5]) == len(ROWS) + 2
-    assert "2 rows have an empty text" in caplog.text
+    assert "the text is empty in 2 rows (line 24, line 25) (kept)" in caplog.text
+
+
+def test_white_space_around_labels_is_removed_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_csv(tmp_path / "a.csv", [(" x ", "pos "), ("y", "neg\u00a0"), *[("z", "pos"), ("z", "neg")] * 4])
+    with caplog.at_level(logging.WARNING, logger="tlresearch"):
+        spec, (stage,) = stream(path)
+    assert spec.tasks[0].labels == ("neg", "pos") and back(stage, ("neg", "pos"))[:2] == [(" x ", "pos"), ("y", "neg")]
+    assert "white space around 'label' removed in 2 rows (line 2, line 3)" in caplog.text
+
+
+def test_labels_that_differ_in_case_only_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_csv(
+        tmp_path / "a.csv", [("x", label) for label in ("Straße", "STRASSE", "caf\u00e9", "cafe\u0301")] * 5
+    )
+    with caplog.at_level(logging.WARNING, logger="tlresearch"):
+        assert len(stream(path).spec.tasks[0].labels) == 4
+    assert "'STRASSE', 'Straße'" in caplog.text and "'cafe\u0301', 'caf\u00e9'" in caplog.text
+
+
+@pytest.mark.parametrize(("members", "expected"), [(3, [1, 1, 1]), (5, [3, 1, 1]), (10, [6, 2, 2])])
+def test_shares_split_off_of_few_rows(tmp_path: Path, members: int, expected: list[int]) -> None:
+    """A fifth of each class for each set, rounded, at least one row."""
+    path = write_csv(tmp_path / "a.csv", [(f"t{i}", f"class {i % 4}") for i in range(4 * members)])
+    (stage,) = stream(path).stages
+    for rows, count in zip(stage[2:5], expected, strict=True):
+        assert rows.labels["label"].bincount(minlength=4).tolist() == [count] * 4
+    (again,) = stream(path).stages
+    assert [row["index"] for row in again.test] == [row["index"] for row in stage.test]
+
+
+def test_the_only_row_of_a_class_is_trained_on(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", [*[("x", "a"), ("y", "b")] * 5, ("alone", "c")])
+    (stage,) = stream(path).stages
+    assert [row["input"] for row in stage.train if row["labels"]["label"] == 2] == ["alone"]
+    assert [sum(rows.labels["label"].bincount()).item() for rows in stage[2:5]] == [7, 2, 2]
+
+
+def test_thousands_of_classes(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", [(f"t{i}", f"class {i % 3000}") for i in range(9000)])
+    spec, (stage,) = stream(path)
+    assert len(spec.tasks[0].labels) == 3000 and len(stage.test) == len(stage.train) == 3000
 
 
 def failing(path: Path, **options) -> tuple[str, str]:
@@ -121,11 +162,48 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
     assert failing(tmp_path / "b.csv")[0] == "path"
     assert failing(path, label_column="labels", test_path="nowhere.csv")[0] == "test_path"
     assert failing(path, delimiter="::")[0] == "delimiter"
+    assert failing(path, label_column="text")[0] == "label_column"
+    assert failing(path, label_column="labels", domain_column="labels")[0] == "domain_column"
+    assert (
+        failing(Path("/dev/null")).message
+        == "'/dev/null': is neither a file nor a folder; save what it gives in a file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (
+            [f"{i}.5" for i in range(51)] * 4,
+            "51 different values in 204 rows ('0.5', '1.5', '2.5' …) look like a number",
+        ),
+        (
+            [str(1000 + i) for i in range(100)] + ["7"] * 90,
+            "101 different values in 190 rows ('7', '1000', '1001' …) look",
+        ),
+        ([f"id-{i:02}" for i in range(21)], "('id-00', 'id-01', 'id-02' …) look like a text or an identifier"),
+        (["1", "2", "1.0", "10"] * 5, "spells one number in several ways: '1', '1.0'; write them alike"),
+    ],
+)
+def test_columns_that_are_no_classes(tmp_path: Path, labels: list[str], told: str) -> None:
+    key, message = failing(write_csv(tmp_path / "a.csv", [("x", label) for label in labels]))
+    assert key == "label_column" and told in message
+
+
+@pytest.mark.parametrize("labels", [[f"{i / 2}" for i in range(20)], [str(i) for i in range(20)], ["1", "2.5", "-.5"]])
+def test_scales_are_classes(tmp_path: Path, labels: list[str]) -> None:
+    path = write_csv(tmp_path / "a.csv", [("x", label) for label in labels * 3])
+    assert stream(path).spec.tasks[0].labels == tuple(sorted(labels, key=float))
+
+
+def test_twenty_labels_are_classes_however_few_rows_they_have(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", [*[(f"t{i}", f"class {i}") for i in range(19)], *[("t", "other")] * 10])
+    assert len(stream(path).spec.tasks[0].labels) == 20
 
 
 def test_bad_labels(tmp_path: Path) -> None:
-    key, message = failing(write_csv(tmp_path / "a.csv", [*ROWS, ("text", "")]))
-    assert key == "label_column" and "empty" in message and "line" in message
+    key, message = failing(write_csv(tmp_path / "a.csv", [("t", ""), ("t", " "), *[("t", "x")] * 9, *[("t", "")] * 5]))
+    assert key == "label_column" and "is empty in 7 rows (line 2, line 3, line 13, line 14, line 15, …)" in message
     key, message = failing(write_csv(tmp_path / "b.csv", [(t, "same") for t, _ in ROWS]))
     assert key == "label_column" and "'same'" in message
     train, test = write_csv(tmp_path / "c.csv"), write_csv(tmp_path / "d.csv", [("x", "neutral"), ("y", "pos")])
@@ -142,7 +220,7 @@ def test_bad_labels(tmp_path: Path) -> None:
         ("a.csv", b'text,label\n"never closed,x\n', "line 2"),
         ("a.csv", b"text,label\n", "holds no rows"),
         ("a.csv", b"", "no such column"),
-        ("a.csv", b"text,label\n\xff\xfe,a\n", "UTF-8"),
+        ("a.csv", b"text,label\nx\xff\xfe,a\n", "UTF-8"),
         ("a.csv.gz", b"text,label\na,b\n", "cannot be read"),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": \n', "line 2 is no JSON"),
         ("a.jsonl", b"[1, 2]\n", "line 1 is no JSON object"),

@@ -41,6 +41,16 @@ def test_grey_becomes_three_equal_channels_and_colours_grey() -> None:
     assert np.abs(np.array(to_pil(COLOURS, 1)) - weighted).max() <= 1
 
 
+def test_pil_images_are_treated_like_files() -> None:
+    image = Image.fromarray(COLOURS)
+    image.getexif()[274] = 6  # a data set's decoded photo, still on its side
+    assert np.array_equal(np.array(to_pil(image, 3)), np.rot90(COLOURS, -1))
+    assert image.size == (7, 5)
+    assert np.array(to_pil(Image.fromarray(np.array([[0, 257, 65535]], np.uint16)), 1)).tolist() == [[0, 1, 255]]
+    with pytest.raises(ValueError, match="floats"):
+        to_pil(Image.fromarray(np.ones((2, 2), np.float32)), 3)
+
+
 def test_other_sizes_are_resized() -> None:
     flat = np.full((20, 10, 3), 99, dtype=np.uint8)
     assert torch.equal(to_pixels(flat, (3, 4, 6)), torch.full((3, 4, 6), 99, dtype=torch.uint8))

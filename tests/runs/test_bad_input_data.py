@@ -92,7 +92,7 @@ def test_empty_split(refused, table, folder):
     (folder / "test.csv").write_text("text,label\n")
     assert refused(*TEXT, "dataset.test_path=test.csv") == "dataset.test_path: 'test.csv': holds no rows"
     (folder / "train.csv").write_text("text,label\na,good\nb,bad\n")
-    assert "empty split" in refused(*TEXT)
+    assert "leaves a set without a row" in refused(*TEXT)
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-0.1"])
@@ -107,7 +107,8 @@ def test_more_labels_per_class_than_there_are(refused):
     assert message.startswith("dataset.labels_per_class: 1000: ")
     most = int(message.rpartition("at most ")[2])
     assert refused(f"dataset.labels_per_class={most + 1}").startswith(f"dataset.labels_per_class: {most + 1}: ")
-    assert refused("dataset.labels_per_class=0").startswith("dataset.labels_per_class: 0: must be an integer")
+    assert refused("dataset.labels_per_class=-1").startswith("dataset.labels_per_class: -1: must be an integer")
+    assert refused("dataset.labels_per_class=0").startswith("dataset.labels_per_class: 0: the data have no desc")
 
 
 def test_as_many_labels_per_class_as_the_message_says(refused, train):

@@ -58,11 +58,11 @@ def test_a_name_that_does_not_exist_is_found_before_the_first_run(refused):
 
 
 def test_through_a_process_of_its_own(folder):
-    arguments = [sys.executable, "-m", "tlresearch", "train", "-m", "backbone=mlp", "steps=2", "schedule.warmup=0,2"]
-    done = subprocess.run(arguments, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tlresearch", "train", "-m", "progress=false"]
+    done = subprocess.run([*command, "backbone=mlp", "steps=2", "schedule.warmup=0,2"], capture_output=True, text=True)
     assert done.returncode == 2
     assert told(done.stderr) == ["error: schedule.warmup: 2.0: must be a share of the steps in [0, 1)"]
-    assert done.stdout.splitlines()[0].startswith("#0 ")
+    assert done.stdout.splitlines()[0].startswith("[1/2] ")
     assert "test.accuracy=" in done.stdout.splitlines()[1]
     assert [path.name for path in folder.iterdir()] == ["runs"]
     assert len(list((folder / "runs").iterdir())) == 1

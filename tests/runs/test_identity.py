@@ -91,6 +91,13 @@ def test_the_recommended_rate_is_another_configuration_but_is_recorded(identify,
     assert identify("optimizer.lr=null") == identify()
 
 
+def test_a_probe_recommends_a_rate_for_the_heads(train):
+    rates = train("steps=1", "method=[probe]", "optimizer=sgd").run.record["learning_rates"]
+    assert rates["head"] == pytest.approx(10 * 3e-3), "recommendations are for AdamW; SGD takes ten times as much"
+    assert train("steps=1").run.record["learning_rates"]["head"] is None, "otherwise each head has its own"
+    assert train("steps=1", "method=[probe]", "optimizer.lr=0.5").run.record["learning_rates"]["head"] == 0.5
+
+
 def test_content_of_the_data_counts_and_their_place_does_not(identify, folder):
     text = "text,label\n" + "".join(f"film {i},{'good' if i % 2 else 'bad'}\n" for i in range(20))
     (folder / "a.csv").write_text(text)

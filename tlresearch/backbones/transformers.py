@@ -23,6 +23,7 @@ from tlresearch.core.weights import Weights
 from tlresearch.nn.hub import hub
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_CHARACTERS_PER_TOKEN = 32
 _POOLINGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
 
 
@@ -100,12 +101,22 @@ class Transformers(Backbone):
         """Turns a row's text into token numbers, cut off at `max_length`."""
 
         def tokenize(row: Row) -> Row:
-            encoded = self.tokenizer(row["input"], truncation=True, max_length=self.max_length)
+            encoded = self._encode(row["input"])
             if not encoded["input_ids"]:  # an empty text, and a tokenizer without special tokens
                 encoded = {"input_ids": [self.filler], "attention_mask": [1]}
             return {**row, "input": {name: torch.tensor(encoded[name]) for name in _INPUTS if name in encoded}}
 
         return tokenize
+
+    def _encode(self, text: str) -> Any:
+        """What the tokenizer makes of the text; of a huge one it sees only as much as `max_length` tokens can need."""
+        length = _CHARACTERS_PER_TOKEN * self.max_length
+        while self.tokenizer.truncation_side == "right" and length < len(text) // 2:
+            start = self.tokenizer(text[:length], truncation=True, max_length=self.max_length)
+            if len(start["input_ids"]) == self.max_length:  # all from the first half: the cut behind it changes none
+                text = text[: 2 * length]
+            length *= 2
+        return self.tokenizer(text, truncation=True, max_length=self.max_length)
 
 
 def _source(model: str | None, path: Path | None) -> tuple[str, Path | None]:

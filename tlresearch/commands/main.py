@@ -17,6 +17,8 @@ COMMANDS = {
     "list": ("tlresearch.commands.catalogue", "lists the plugins, of one kind or of all"),
     "show": ("tlresearch.commands.show", "explains one plugin, a variant or the settings"),
     "report": ("tlresearch.commands.report", "tabulates the runs of a store"),
+    "predict": ("tlresearch.commands.predict", "labels images or texts with the model of a run"),
+    "export": ("tlresearch.commands.export", "writes a trained model in the format of another library"),
     "check": ("tlresearch.commands.check", "runs the contract kit on one plugin"),
     "completion": ("tlresearch.commands.completion", "prints the completion script of a shell"),
 }

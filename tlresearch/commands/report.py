@@ -1,48 +1,80 @@
-"""`tlresearch report`: the runs of a store as a table or as JSON."""
+"""`tlresearch report`: the runs of a store as a table or as JSON; one run in detail."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
+from tlresearch.commands import details
 from tlresearch.commands.table import print_table
-from tlresearch.results.report import Group, groups, rows
-from tlresearch.results.runs import HEADLINE
+from tlresearch.config.errors import ConfigError
+from tlresearch.results.report import Group, groups, row as entry, rows, titles
+from tlresearch.results.runs import HEADLINE, Run
+from tlresearch.results.store import RECORD
 
 COLUMNS = ("backbone", "model", "weights", "head", "method", "predictor", "dataset", "labels_per_class", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what `tlresearch report` takes."""
-    parser.add_argument("store", nargs="*", default=["runs"], help="one or more stores (default: runs)")
+    parser.add_argument("store", nargs="*", default=["runs"], help="stores (default: runs), or runs for their details")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument(
         "--metric", default=HEADLINE, help=f"a metric of the record by its dotted name (default: {HEADLINE})"
     )
+    parser.add_argument(
+        "--picture", metavar="STEM", help="draws the metric against labels and against cost into STEM.png and STEM.svg"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prints the runs of the stores as a table or as JSON."""
-    found = rows([Path(place) for place in arguments.store])
+    """Prints the runs of the stores as a table or as JSON; of run folders their details."""
+    places = [Path(place) for place in arguments.store]
+    if any((place / RECORD).is_file() for place in places):
+        return _details(places, arguments)
+    found = rows(places)
     if arguments.format == "json":
         print(json.dumps(found, indent=1, default=str))
         return 0
     if not found:
         print("no runs yet; `tlresearch train` makes one")
         return 0
-    _print(groups(found, arguments.metric), arguments.metric)
+    grouped = groups(found, arguments.metric)
+    _print(grouped, arguments.metric)
+    if arguments.picture:
+        from tlresearch.results.curves import draw
+
+        print(*draw(grouped, arguments.metric, Path(arguments.picture)))
+    return 0
+
+
+def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
+    if arguments.metric != HEADLINE or arguments.picture:
+        raise ConfigError("--metric and --picture compare the runs of a store; leave them out, or name the store")
+    runs = [Run.load(folder) for folder in folders]
+    if arguments.format == "json":
+        print(json.dumps([entry(run) for run in runs], indent=1, default=str))
+        return 0
+    for run in runs:
+        if len(runs) > 1:
+            print(f"\n{run.folder}\n")
+        details.show(run)
     return 0
 
 
 def _print(found: list[Group], metric: str) -> None:
     done = sorted((g for g in found if g.n), key=lambda g: -(g.mean or 0.0))
-    columns = [c for c in COLUMNS if c != "seed" or any(len(g.rows) == 1 for g in found)]
-    varying = [c for c in columns if len({str(_cell(g, c)) for g in found}) > 1]
-    shared = [f"{c} {_cell(found[0], c)}" for c in columns if c not in varying and _cell(found[0], c) not in ("", None)]
+    cells = [_cells(group, title) for group, title in zip(done, titles(done), strict=True)]
+    values = {column: list(dict.fromkeys(cell[column] for cell in cells)) for column in COLUMNS}
+    if len(values["weights"]) == 2 and "none" in values["weights"]:
+        values["weights"].remove("none")  # those runs are called scratch
+    if any(len(group.rows) > 1 for group in done):
+        values["seed"] = []  # n says how many
+    varying = [column for column in COLUMNS if len(values[column]) > 1]
+    shared = [f"{column} {only}" for column in COLUMNS if len(values[column]) == 1 and (only := values[column][0])]
     header = [*varying, metric, "n", "trainable", "train s", "selected by"]
-    body = [[*(str(_cell(g, c)) for c in varying), *_numbers(g)] for g in done]
+    body = [[*(cell[c] for c in varying), *_numbers(group)] for cell, group in zip(cells, done, strict=True)]
     if body:
         print_table(header, body, title=", ".join(shared))
     for group in found:
@@ -54,13 +86,11 @@ def _print(found: list[Group], metric: str) -> None:
         print(f"* {stale} run(s) made by other code than today's; rerun_stale=true runs them again")
 
 
-def _cell(group: Group, column: str) -> Any:
-    if column == "seed":
-        return ",".join(str(row["seed"]) for row in group.rows)
-    value = group.first[column]
-    if column == "method":
-        return "+".join(value) if value else ("" if group.first["predictor"] else "finetune")
-    return "" if value is None else value
+def _cells(group: Group, title: str) -> dict[str, str]:
+    row = {**group.first, "seed": ",".join(str(row["seed"]) for row in group.rows)}
+    row["method"] = "" if row["predictor"] else title
+    row["labels_per_class"] = "all" if row["labels_per_class"] is None else row["labels_per_class"]
+    return {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
 
 
 def _numbers(group: Group) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,19 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from tlresearch.commands import details
 from tlresearch.commands.main import FAILED, USAGE, complain
+from tlresearch.commands.sweep import Pace
 from tlresearch.config import source
 from tlresearch.config.compose import VERSION_BASE, check, user_error
 from tlresearch.config.errors import ConfigError
+from tlresearch.config.quoting import quote
+from tlresearch.results import announcement
 
 _failed: list[Exception] = []
 """What went wrong in this process: a failing run of a sweep is told at once and must not stop the others."""
+
+_pace = Pace()
 
 
 def main(arguments: list[str]) -> int:
@@ -26,6 +33,8 @@ def main(arguments: list[str]) -> int:
     debug = any(a.lower() in ("debug=true", "debug=1", "debug=yes", "debug=on") for a in arguments)
     source.install()
     _failed.clear()
+    _pace.restart()
+    announcement.forget()
     try:
         with _hydra_arguments(arguments):
             hydra.main(version_base=VERSION_BASE, config_path=None, config_name="config")(task)()
@@ -44,7 +53,8 @@ def task(config: DictConfig) -> float | None:
     sweep = not OmegaConf.is_missing(job.job, "num")
     overrides = list(job.overrides.task)
     if sweep and _speaks():
-        print(f"#{job.job.num} {' '.join(overrides)}", flush=True)
+        print(_pace.line(job.job.num, job.sweeper.get("total"), overrides), flush=True)
+    start = time.time()
     try:
         check(config)
         from tlresearch.runner import execute
@@ -53,10 +63,15 @@ def task(config: DictConfig) -> float | None:
     except Exception as error:
         _tell(error, config.debug)
         _failed.append(error)
+        _pace.add(time.time() - start, worked=True)
         if sweep:
             raise  # the sweeper has to know
         return None
+    worked = run.started >= start - 1  # a record's time is in whole seconds
+    _pace.add(time.time() - start, worked=worked)
     if _speaks():
+        if config.progress and worked and not sweep:
+            details.show(run)
         print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
     return float(run.value)
 
@@ -96,7 +111,7 @@ def _hydra_arguments(arguments: list[str]) -> Iterator[None]:
     argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     overrides = [argument for argument in arguments if not argument.startswith("-") and "=" in argument]
     flags = [argument for argument in arguments if argument not in overrides]  # argparse wants overrides in one piece
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["tlresearch train", *flags, *overrides], "1"
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["tlresearch train", *flags, *map(quote, overrides)], "1"
     try:
         yield
     finally:

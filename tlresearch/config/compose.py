@@ -17,6 +17,7 @@ from tlresearch.config import source
 from tlresearch.config.check import check as check
 from tlresearch.config.errors import ConfigError
 from tlresearch.config.messages import user_error as user_error
+from tlresearch.config.quoting import quote
 
 VERSION_BASE = "1.3"
 
@@ -35,7 +36,7 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
     Raises ConfigError for an unknown name or key, a wrong type and whatever else the command line refuses.
     """
     try:
-        config = loader().load_configuration(config_name, list(overrides), RunMode.RUN, from_shell=False)
+        config = loader().load_configuration(config_name, [quote(o) for o in overrides], RunMode.RUN, from_shell=False)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         message = user_error(error)
         if isinstance(error, ConfigError) or message is None:

@@ -54,8 +54,9 @@ def require(condition: bool, key: str, value: object, allowed: str) -> None:
 def nearest(value: str, allowed: Iterable[str]) -> str:
     """The sentence that names the allowed values, the nearest first: "did you mean 'ewc'? Allowed: dann, ewc"."""
     names = sorted(allowed)
-    match = difflib.get_close_matches(value, names, 1, 0.5)
-    guess = f"did you mean {match[0]!r}? " if match else ""
+    folded = {name.casefold(): name for name in names}
+    match = difflib.get_close_matches(value.casefold(), folded, 1, 0.5)
+    guess = f"did you mean {folded[match[0]]!r}? " if match else ""
     return f"{guess}Allowed: {', '.join(names) or 'none'}"
 
 

@@ -49,7 +49,7 @@ class Settings:
     compile: bool = False  # torch.compile of the model
     deterministic: bool = False  # only deterministic operations; an operation without such a form is an error
     debug: bool = False  # full traceback of every error
-    progress: bool = True  # a progress bar where the output is a terminal
+    progress: bool = True  # tells device, data and what came out, with a bar in a terminal; false = warnings only
     retry_failed: bool = False  # runs a configuration again whose record says failed
     rerun_stale: bool = False  # runs a configuration again whose record was made by other code
     cache: Cache = field(default_factory=Cache)

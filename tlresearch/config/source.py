@@ -103,9 +103,12 @@ def open_tables(config: DictConfig) -> DictConfig:
 
 
 def install() -> None:
-    """Makes Hydra know source and search path; a second call changes nothing."""
+    """Makes Hydra know source, search path and sweeper; a second call changes nothing."""
     for plugin in (RegistrySource, RegistrySearchPath):
         Plugins.instance().register(plugin)
+    from hydra_plugins.tlresearch import install_sweeper  # not before: Hydra's first look loads the classes below anew
+
+    install_sweeper()
 
 
 def sweep_folder(launcher: str, store: str) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tlresearch.config.errors import ConfigError, Problem, fail
+from tlresearch.core.rows import Rows
 from tlresearch.core.sampling import Sampling
-from tlresearch.core.types import Spec, Stage, Stream
+from tlresearch.core.types import Spec, Stage, Stream, Task
 
 
 class Dataset:
@@ -29,7 +32,8 @@ class Dataset:
     ) -> dict[str, Any]:
         """Options of every dataset.
 
-        labels_per_class: labelled training rows kept of each class (nested: the 5 lie within the 20), null = all.
+        labels_per_class: labelled training rows kept of each class (nested: the 5 lie within the 20), null = all;
+            0 = none: the model sees only what the classes are called or said to mean, one text each.
         validation, test: share of the training rows split off, stratified, where the data bring no such set; in (0, 1).
         split_seed: draws those splits; equal for all runs of a comparison.
         sample_seed: draws the labelled rows and orders; null = the run's `seed`.
@@ -60,6 +64,16 @@ def find(key: str, path: str, data_dir: Path | None) -> Path:
         if place.exists():
             return place
     fail(key, path, f"no such file or folder (looked at {', '.join(str(place.absolute()) for place in places)})")
+
+
+def descriptions(task: Task, first: int, texts: Sequence[str] | None = None) -> Rows:
+    """Rows of text that say what each class of a task means, in the order of its labels, numbered from `first`.
+
+    texts: null = the names of the labels, underscores as spaces.
+    """
+    classes = torch.arange(len(task.labels))
+    told = [label.replace("_", " ") for label in task.labels] if texts is None else list(texts)
+    return Rows(told, {task.name: classes}, index=first + classes)
 
 
 def single_stage(

@@ -30,6 +30,13 @@ def fingerprint(stream: Stream) -> str:
     return digest.hexdigest()
 
 
+def of_input(value: Any) -> bytes:
+    """SHA-256 of one input; a file counts by its content and is read once."""
+    digest = hashlib.sha256()
+    _add(digest, value)
+    return digest.digest()
+
+
 def _of_rows(rows: Rows) -> bytes:
     digest = hashlib.sha256()
     inputs = rows.inputs.numpy() if isinstance(rows.inputs, Tensor) else rows.inputs

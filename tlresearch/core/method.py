@@ -25,6 +25,7 @@ class Method:
         batch_coupled: its loss couples the rows of a batch, so micro-batches or ranks change it.
         unlabelled: the share of `batch_size` it wants on top, drawn from `stage.unlabelled`.
         learning_rate: recommended for the backbone's parameters with AdamW, None = the backbone's own recommendation.
+        head_learning_rate: recommended for the heads, None = each head's own recommendation.
         aux_learning_rate: recommended for the method's own modules in `model.aux`.
         neutral: options with which it is plain fine-tuning of the same rows, None = none are; {} = it is so as it comes
             while there is one stage and one task. The contract kit holds it to that.
@@ -35,6 +36,7 @@ class Method:
     batch_coupled: ClassVar[bool] = False
     unlabelled: float = 0.0
     learning_rate: ClassVar[float | None] = None
+    head_learning_rate: ClassVar[float | None] = None
     aux_learning_rate: ClassVar[float] = 1e-3
     neutral: ClassVar[Mapping[str, Any] | None] = None
     keeps_outputs: ClassVar[bool] = True

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tlresearch.config.errors import ConfigError, Problem, Problems, choose, fail, require
 from tlresearch.core.rows import Rows
-from tlresearch.core.types import IGNORE, Stage, Task
+from tlresearch.core.types import IGNORE, Drawn, Stage, Task
 
 CLASS_WEIGHTS = ("none", "balanced")
 _TEST, _VALIDATION, _PARTITION = range(3)  # one random stream each, so that no draw shifts another
@@ -40,7 +40,8 @@ class Sampling(NamedTuple):
         class_weights: str,
     ) -> Sampling:
         """The options, or one ConfigError with all that is wrong with them."""
-        several, count = labels_per_class is None or labels_per_class >= 1, "an integer of at least 1, or null for all"
+        several = labels_per_class is None or labels_per_class >= 0
+        count = "an integer of at least 0 (no label, only descriptions of the classes), or null for all"
         share = "a share of the rows, above 0 and below 1"
         problems = Problems()
         for check in (
@@ -63,22 +64,34 @@ class Sampling(NamedTuple):
         validation: Rows | None,
         test: Rows | None,
         unlabelled: Rows | None = None,
+        descriptions: Rows | None = None,
     ) -> Stage:
         """A stage of labelled rows: splits off what is None, then draws and weighs the rest; `unlabelled` is masked.
 
-        Raises ConfigError for an empty set, a label outside training that training lacks, too few labels of a class.
+        descriptions: rows that say in words what the classes mean; they are all there is to learn from at
+        `labels_per_class=0`. Raises ConfigError for an empty set, a label outside training that training lacks, too
+        few labels of a class.
         """
-        share = self.validation
+        share, split_off = self.validation, {}
         if test is None:
             require(self.validation + self.test < 1, "test", self.test, f"below 1 - validation = {1 - share:g}")
             share = self.validation / (1 - self.test)
             train, test = self._split_off("test", tasks, train, self.test, (self.split_seed, _TEST))
+            split_off["test"] = self.test
         if validation is None:
             train, validation = self._split_off("validation", tasks, train, share, (self.split_seed, _VALIDATION))
+            split_off["validation"] = self.validation
         _check_not_empty(name, train=train, validation=validation, test=test)
         _check_labels(tasks, train, validation=validation, test=test)
-        train = self.weighted(tasks, self.labelled(tasks, train))
-        return Stage(name, tasks, train, validation, test, None if unlabelled is None else unlabelled.masked())
+        drawn = Drawn(split_off, self.split_seed, self.labels_per_class, self.sample_seed, len(train))
+        if self.labels_per_class == 0:
+            if descriptions is None:
+                fail("labels_per_class", 0, "the data have no descriptions of their classes; ask for at least 1")
+            train = descriptions
+        else:
+            train = self.weighted(tasks, self.labelled(tasks, train))
+        masked = None if unlabelled is None else unlabelled.masked()
+        return Stage(name, tasks, train, validation, test, masked, drawn)
 
     def labelled(self, tasks: Sequence[Task], rows: Rows) -> Rows:
         """`labels_per_class` rows of each class and task, the rest dropped; the fewer lie within the more."""
@@ -119,7 +132,8 @@ class Sampling(NamedTuple):
     ) -> tuple[Rows, Rows]:
         held = split(_strata(tasks, rows), share, seed)
         if not held.any() or held.all():
-            fail(key, getattr(self, key), f"leaves an empty split of {len(rows)} rows; each class needs several rows")
+            message = f"leaves a set without a row ({len(rows)} there were); give 3 or more rows of each class"
+            fail(key, getattr(self, key), message)
         return rows.take((~held).nonzero()[:, 0]), rows.take(held.nonzero()[:, 0])
 
 

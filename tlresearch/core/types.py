@@ -93,8 +93,25 @@ class Clock(NamedTuple):
         return self.step / max(self.total, 1)
 
 
+class Drawn(NamedTuple):
+    """What chance decided of a stage's rows, for the report on the data; training never asks.
+
+    split_off: set → the share of each class that was split off for it, with split_seed; other sets came with the data.
+    labels_per_class: how many training rows of each class were kept, with sample_seed, out of `rows`; None = all.
+    """
+
+    split_off: dict[str, float]
+    split_seed: int
+    labels_per_class: int | None
+    sample_seed: int
+    rows: int
+
+
 class Stage(NamedTuple):
-    """One experience of a stream. tasks: those trained here, with the labels so far (a head grows when they do)."""
+    """One experience of a stream. tasks: those trained here, with the labels so far (a head grows when they do).
+
+    drawn: what `Sampling` split off and drew; None where it had no part.
+    """
 
     name: str
     tasks: tuple[Task, ...]
@@ -102,6 +119,7 @@ class Stage(NamedTuple):
     validation: Rows
     test: Rows
     unlabelled: Rows | None = None
+    drawn: Drawn | None = None
 
     def without_test_labels(self) -> Stage:
         """What methods and Trainer see: the test rows' labels are masked, as those of `unlabelled` always are."""

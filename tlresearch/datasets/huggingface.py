@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tlresearch.config.errors import Problems, fail, nearest
 from tlresearch.config.registry import register
-from tlresearch.core.dataset import Dataset
+from tlresearch.core.dataset import Dataset, descriptions
 from tlresearch.core.rows import Rows
 from tlresearch.core.sampling import Sampling
 from tlresearch.core.types import Spec, Stream, Task
@@ -75,7 +75,9 @@ class HuggingFace(Dataset):
             parts[split] = Rows(inputs, {task.name: ids}, index=torch.arange(start, start + len(ids)))
             start += len(ids)
         splits = parts["train_split"], parts.get("validation_split"), parts.get("test_split")
-        return Stream(Spec(modality, None, (task,)), (self.sampling.stage("huggingface", (task,), *splits),))
+        named = descriptions(task, start) if modality == "text" else None
+        stage = self.sampling.stage("huggingface", (task,), *splits, descriptions=named)
+        return Stream(Spec(modality, None, (task,)), (stage,))
 
     def _load(self) -> Mapping[str, Any]:
         import datasets

@@ -15,6 +15,7 @@ from tlresearch.core.dataset import Dataset, single_stage
 from tlresearch.core.rows import Rows
 from tlresearch.core.sampling import Sampling
 from tlresearch.core.types import Stream
+from tlresearch.nn.images import to_pil
 
 
 @register("dataset", "rotated")
@@ -69,6 +70,8 @@ class Rotated(Dataset):
             Rows.concatenate([self._turned(base.test, angle, d) for d, angle in enumerate(angles)]),
             Rows.concatenate(train[sources:]) if self.target else None,
         )
+        if stage.drawn and base.drawn:
+            stage = stage._replace(drawn=stage.drawn._replace(split_off=base.drawn.split_off))
         return Stream(spec._replace(domains=tuple(str(angle) for angle in angles)), (stage,))
 
     def _turned(self, rows: Rows, angle: int, domain: int) -> Rows:
@@ -91,11 +94,9 @@ class _Turned(Sequence[Tensor]):
         return len(self.rows)
 
     def __getitem__(self, i: Any) -> Any:
-        from PIL import Image
         from torchvision.transforms.functional import InterpolationMode, pil_to_tensor, rotate
 
         image = self.rows[i]["input"]
         if isinstance(image, Path):
-            with Image.open(image) as file:
-                image = pil_to_tensor(file.convert("RGB"))
+            image = pil_to_tensor(to_pil(image, 3))
         return rotate(image, self.angle, InterpolationMode.BILINEAR)

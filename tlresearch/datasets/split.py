@@ -61,9 +61,9 @@ class Split(Dataset):
                 for stage, seen in ((stage, stages[: i + 1]) for i, stage in enumerate(stages))
             ]
         elif self.accumulate == "joint":
-            rows = [_all(split, stages) for split in ("train", "validation", "test")]
-            stages = [Stage("joint", tasks, *rows)]
-        weighted = (s._replace(train=self.sampling.weighted(s.tasks, s.train)) for s in stages)
+            train, validation, test = (_all(split, stages) for split in ("train", "validation", "test"))
+            stages = [Stage("joint", tasks, train, validation, test)]
+        weighted = (s._replace(train=self.sampling.weighted(s.tasks, s.train), drawn=whole.drawn) for s in stages)
         return Stream(spec._replace(tasks=tasks, domains=names), tuple(weighted))
 
     def _cut(self, task: Task) -> list[range]:
@@ -84,7 +84,9 @@ class Split(Dataset):
             own = task._replace(name=f"{task.name}_{i}", labels=task.labels[classes[0] : classes[-1] + 1])
         else:
             own = task._replace(labels=task.labels[: classes[-1] + 1])
-        stage = Stage(f"stage_{i}", (own,), *(self._part(rows, task, own, i, classes, first) for rows in whole[2:5]))
+        parts = (self._part(rows, task, own, i, classes, first) for rows in (whole.train, whole.validation, whole.test))
+        train, validation, test = parts
+        stage = Stage(f"stage_{i}", (own,), train, validation, test)
         for split in ("train", "validation", "test"):
             if not len(getattr(stage, split)):
                 fail("stages", self.stages, f"stage {i} (classes {', '.join(own.labels)}) has no {split} rows")

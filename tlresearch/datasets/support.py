@@ -11,7 +11,7 @@ import torch
 
 from tlresearch.config.errors import choose
 from tlresearch.config.registry import register
-from tlresearch.core.dataset import Dataset
+from tlresearch.core.dataset import Dataset, descriptions
 from tlresearch.core.rows import Rows
 from tlresearch.core.sampling import Sampling
 from tlresearch.core.types import Spec, Stream, Task
@@ -58,14 +58,15 @@ class Support(Dataset):
             index = torch.arange(start, start + len(part))
             parts.append(Rows([message.text for message in part], {task.name: labels}, domain, index))
             start += len(part)
-        stage = self.sampling.stage("support", (task,), *parts)
+        meanings = descriptions(task, start, [_described()[self.task][name] for name in names])
+        train, validation, test = parts
+        stage = self.sampling.stage("support", (task,), train, validation, test, descriptions=meanings)
         return Stream(Spec("text", None, (task,), CHANNELS), (stage,))
 
 
 def read(split: str) -> list[Message]:
     """The messages of train, validation or test, in their fixed order."""
-    text = (files("tlresearch.datasets") / "data" / "support" / f"{split}.jsonl").read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in text.split("\n") if line]
+    rows = [json.loads(line) for line in _file(f"{split}.jsonl").split("\n") if line]
     return [_message(**row) for row in rows]
 
 
@@ -80,6 +81,16 @@ def parse(marked: str) -> tuple[str, tuple[tuple[int, int, str], ...]]:
         spans.append((len(text), len(text) + len(found[1]), found[2]))
         text, end = text + found[1], found.end()
     return text + marked[end:], tuple(spans)
+
+
+def _described() -> dict[str, dict[str, str]]:
+    """Task → label → one sentence that says what it means, for `labels_per_class=0`."""
+    described: dict[str, dict[str, str]] = json.loads(_file("descriptions.json"))
+    return described
+
+
+def _file(name: str) -> str:
+    return (files("tlresearch.datasets") / "data" / "support" / name).read_text(encoding="utf-8")
 
 
 def _message(text: str, intent: str, sentiment: str, channel: str) -> Message:

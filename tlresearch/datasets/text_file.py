@@ -1,39 +1,46 @@
-"""Labelled texts from CSV, TSV or JSON-lines files, plain or gzipped."""
+"""Labelled texts from CSV, TSV, JSON-lines or JSON files, plain or gzipped."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Collection, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from tlresearch.config.errors import fail, nearest, require
+from tlresearch.config.errors import fail, require
 from tlresearch.config.registry import register
-from tlresearch.core.dataset import Dataset, find
+from tlresearch.core.dataset import Dataset, descriptions, find
 from tlresearch.core.rows import Rows
 from tlresearch.core.sampling import Sampling
 from tlresearch.core.types import Spec, Stream, Task
+from tlresearch.nn.tables import ENDINGS, ending, rows
 
-_ENDINGS = (".csv", ".tsv", ".txt", ".jsonl")
 _STEMS = {"path": ("train",), "validation_path": ("validation", "valid", "val", "dev"), "test_path": ("test",)}
-_DELIMITERS = (",", "\t", ";", "|")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
+_LONGEST_NUMBER = 30
+_MOST_FRACTIONS = 50  # a scale with halves or tenths has fewer steps, a measured quantity more
+_FEW = 20  # so many classes are classes, however few rows they have
+
+_log = logging.getLogger("tlresearch")
 
 
 @register("dataset", "text_file")
 class TextFile(Dataset):
     """One row a text, one column its class. The task has the label column's name; labels are sorted, numbers as such.
 
-    path: a file (.csv .tsv .txt .jsonl, also .gz) or a folder with train.*, and dev.* and test.* where there are such.
+    Texts are kept as written, empty ones too; white space around labels and column names is removed; blank rows are
+    left out. Each is said aloud. A row without a label is refused, so is a column of quantities or of identifiers.
+
+    path: a file (.csv .tsv .txt .jsonl .json, also .gz) or a folder with train.*, and dev.* and test.* if any.
     validation_path, test_path: files that bring those sets; null = the folder's, or a share of the training rows.
-    text_column, label_column, domain_column: names in the header (keys in JSON lines); domain_column null = one domain.
+    text_column, label_column, domain_column: names in the header (keys in JSON, ticket.body where they are nested);
+    domain_column null = one domain.
     delimiter: null = the one of , tab ; | that finds the columns in the header.
+    encoding: of files without a byte order mark, such as cp1252 (Windows) or latin-1; null = UTF-8.
     """
 
     def __init__(
@@ -48,12 +55,15 @@ class TextFile(Dataset):
         label_column: str = "label",
         domain_column: str | None = None,
         delimiter: str | None = None,
+        encoding: str | None = None,
     ) -> None:
         require(delimiter is None or len(delimiter) == 1, "delimiter", delimiter, "one character, or null to find out")
-        self.sampling, self.delimiter = sampling, delimiter
-        self.columns = {"text_column": text_column, "label_column": label_column}
-        if domain_column is not None:
-            self.columns["domain_column"] = domain_column
+        self.sampling, self.delimiter, self.encoding = sampling, delimiter, encoding
+        self.columns = {"text_column": text_column}
+        for key, column in (("label_column", label_column), ("domain_column", domain_column)):
+            require(column not in self.columns.values(), key, column, "another column than the ones before it")
+            if column is not None:
+                self.columns[key] = column
         self.files = _files(find("path", path, data_dir))
         for key, value in (("validation_path", validation_path), ("test_path", test_path)):
             if value is not None:
@@ -63,12 +73,10 @@ class TextFile(Dataset):
         """One stage from the wanted columns of all files."""
         tables = {key: self._read(key, file) for key, file in self.files.items()}
         whole = {column: [v for table in tables.values() for v in table[column]] for column in self.columns}
-        labels = _sorted(whole["label_column"])
-        if len(labels) < 2:
-            fail("label_column", self.columns["label_column"], f"has one label only, {labels[0]!r}; give two or more")
-        domains = _sorted(whole["domain_column"]) if "domain_column" in whole else ("default",)
+        labels = _classes(self.columns["label_column"], whole["label_column"])
+        domains = _sorted(set(whole["domain_column"])) if "domain_column" in whole else ("default",)
         task = Task(self.columns["label_column"].replace(".", "_"), "classification", labels)  # a dot separates keys
-        rows = Rows(
+        everything = Rows(
             whole["text_column"],
             {task.name: _ids(whole["label_column"], labels)},
             _ids(whole["domain_column"], domains) if "domain_column" in whole else None,
@@ -76,84 +84,82 @@ class TextFile(Dataset):
         parts, start = {}, 0
         for key, table in tables.items():
             stop = start + len(table["text_column"])
-            parts[key], start = rows.take(torch.arange(start, stop)), stop
+            parts[key], start = everything.take(torch.arange(start, stop)), stop
         splits = parts["path"], parts.get("validation_path"), parts.get("test_path")
-        return Stream(Spec("text", None, (task,), domains), (self.sampling.stage("text_file", (task,), *splits),))
+        named = descriptions(task, len(everything))
+        stage = self.sampling.stage("text_file", (task,), *splits, descriptions=named)
+        return Stream(Spec("text", None, (task,), domains), (stage,))
 
     def _read(self, key: str, file: Path) -> dict[str, list[str]]:
         """The wanted columns of one file, checked."""
-        table: dict[str, list[str]] = {column: [] for column in self.columns}
-        try:
-            raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-            content = raw.decode("utf-8-sig")
-        except (UnicodeDecodeError, OSError, EOFError) as error:
-            fail(key, str(file), f"cannot be read as UTF-8 text: {error}")
-        for place, row in self._rows(key, file, content):
+        table: dict[str, list[str]] = {argument: [] for argument in self.columns}
+        empty: dict[str, list[str]] = {argument: [] for argument in self.columns}
+        padded: dict[str, list[str]] = {argument: [] for argument in self.columns}
+        names: dict[str, str] = {}
+        for place, row in rows(file, self.columns, key=key, delimiter=self.delimiter, encoding=self.encoding):
             for argument, column in self.columns.items():
-                if column not in row:
-                    fail(argument, column, f"no such column in {place}; {nearest(column, row)}")
-                if argument != "text_column" and not row[column].strip():
-                    fail(argument, column, f"is empty in {place}; every row needs a value")
-                table[argument].append(row[column])
+                cell, bare = row[column], row[column].strip()
+                if not bare:
+                    empty[argument].append(place)
+                if argument != "text_column":
+                    if bare != cell:
+                        padded[argument].append(place)
+                    cell = names.setdefault(bare, bare)  # one string for all rows of a class
+                table[argument].append(cell)
         if not table["text_column"]:
             fail(key, str(file), "holds no rows")
-        empty = sum(not text.strip() for text in table["text_column"])
-        if empty:
-            logging.getLogger("tlresearch").warning("%s: %d rows have an empty text (kept)", file, empty)
+        for argument, column in self.columns.items():
+            if empty[argument] and argument != "text_column":
+                message = f"is empty in {_some(empty[argument], file)}; every row needs a value: fill or remove them"
+                fail(argument, column, message)
+            if padded[argument]:
+                _log.warning("%s: white space around %r removed in %s", file, column, _some(padded[argument], file))
+        if empty["text_column"]:
+            _log.warning("%s: the text is empty in %s (kept)", file, _some(empty["text_column"], file))
         return table
 
-    def _rows(self, key: str, file: Path, content: str) -> Iterator[tuple[str, dict[str, str]]]:
-        if _ending(file) == ".jsonl":
-            yield from _json_lines(key, file, content)
-            return
-        delimiter = self.delimiter or self._find_delimiter(content)
-        reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
-        limit = csv.field_size_limit(len(content) + 1)  # the default refuses texts over 128 KiB
-        try:
-            header = next(reader, [])
-            for column in self.columns.items():
-                if column[1] not in header:
-                    fail(*column, f"no such column in {file}; {nearest(column[1], header)}")
-            for row in reader:
-                place = f"{file}, line {reader.line_num}"
-                if row and len(row) != len(header):
-                    fail(key, str(file), f"line {reader.line_num} has {len(row)} fields, the header has {len(header)}")
-                if row:
-                    yield place, dict(zip(header, row, strict=True))
-        except csv.Error as error:
-            fail(key, str(file), f"line {reader.line_num}: {error}")
-        finally:
-            csv.field_size_limit(limit)
 
-    def _find_delimiter(self, content: str) -> str:
-        line = content.partition("\n")[0].rstrip("\r")
-        headers = {delimiter: next(csv.reader([line], delimiter=delimiter), []) for delimiter in _DELIMITERS}
-        wanted = self.columns.values()
-        return max(_DELIMITERS, key=lambda d: (sum(column in headers[d] for column in wanted), len(headers[d])))
+def _some(places: Sequence[str], file: Path) -> str:
+    """For reading: 7 rows (line 2, line 5, line 7, line 8, line 9, …)."""
+    named = ", ".join(place.removeprefix(f"{file}, ") for place in places[:5])
+    return f"{len(places)} row{'s' * (len(places) > 1)} ({named}{', …' * (len(places) > 5)})"
 
 
-def _json_lines(key: str, file: Path, content: str) -> Iterator[tuple[str, dict[str, str]]]:
-    for number, line in enumerate(content.split("\n"), 1):  # str.splitlines would also cut inside of strings
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            fail(key, str(file), f"line {number} is no JSON: {error}")
-        if not isinstance(row, dict):
-            fail(key, str(file), f'line {number} is no JSON object such as {{"text": "…", "label": "…"}}')
-        yield f"{file}, line {number}", {name: _plain(value) for name, value in row.items()}
+def _classes(column: str, values: Sequence[str]) -> tuple[str, ...]:
+    """The labels in order; refused are a single one, quantities, identifiers, and one number in two spellings."""
+    names = set(values)
+    labels = _sorted(names)
+    if len(labels) < 2:
+        fail("label_column", column, f"has one label only, {labels[0]!r}; give two or more")
+    numbers = [Fraction(label) for label in labels] if _numeric(names) else []
+    fractions = len(numbers) > _MOST_FRACTIONS and any(number.denominator > 1 for number in numbers)
+    if fractions or len(labels) > max(_FEW, len(values) / 2):
+        what = "a number to predict" if numbers else "a text or an identifier"
+        some = ", ".join(repr(label[:40]) for label in labels[:3])
+        found = f"{len(labels)} different values in {len(values)} rows ({some} …)"
+        fail("label_column", column, f"{found} look like {what} rather than classes; name a column of fewer values")
+    alike: dict[object, list[str]] = {}
+    for label, spelling in zip(labels, numbers or map(_bare, labels), strict=True):
+        alike.setdefault(spelling, []).append(label)
+    twins = "; ".join(", ".join(map(repr, same)) for same in alike.values() if len(same) > 1)
+    if twins and numbers:
+        fail("label_column", column, f"spells one number in several ways: {twins}; write them alike")
+    if twins:
+        _log.warning("labels of %r differ in case or letter forms only, and stay different classes: %s", column, twins)
+    return labels
 
 
-def _plain(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _bare(label: str) -> str:
+    return unicodedata.normalize("NFKC", label).casefold()
 
 
 def _files(path: Path) -> dict[str, Path]:
     """Argument name → file, for a file or for a folder with train.* and perhaps others."""
     if path.is_file():
         return {"path": path}
-    present = sorted(file for file in path.iterdir() if file.is_file() and _ending(file) in _ENDINGS)
+    if not path.is_dir():
+        fail("path", str(path), "is neither a file nor a folder; save what it gives in a file")
+    present = sorted(file for file in path.iterdir() if file.is_file() and ending(file) in ENDINGS)
     files = {}
     for key, stems in _STEMS.items():
         found = [file for file in present if file.name.partition(".")[0].lower() in stems]
@@ -163,18 +169,17 @@ def _files(path: Path) -> dict[str, Path]:
             files[key] = found[0]
     if "path" not in files:
         names = ", ".join(file.name for file in present) or "no such file at all"
-        fail("path", str(path), f"no train.csv, .tsv, .txt, .jsonl in this folder (found: {names}); name a file")
+        fail("path", str(path), f"no train.csv, .tsv, .txt, .jsonl, .json in this folder (found: {names}); name a file")
     return files
 
 
-def _ending(file: Path) -> str:
-    return (file.with_suffix("") if file.suffix == ".gz" else file).suffix.lower()
+def _numeric(names: Collection[str]) -> bool:
+    return all(len(name) <= _LONGEST_NUMBER and _NUMBER.fullmatch(name) for name in names)
 
 
-def _sorted(values: Sequence[str]) -> tuple[str, ...]:
-    names = set(values)
-    numbers = all(re.fullmatch(r"[+-]?[0-9]+", name) for name in names)
-    return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
+def _sorted(names: Collection[str]) -> tuple[str, ...]:
+    numeric = _numeric(names)
+    return tuple(sorted(names, key=lambda name: (Fraction(name) if numeric else 0, name)))
 
 
 def _ids(values: Sequence[str], names: Sequence[str]) -> torch.Tensor:

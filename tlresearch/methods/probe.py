@@ -19,6 +19,8 @@ class Probe(Method):
     A frozen backbone runs in evaluation mode: no dropout, BatchNorm statistics kept (`bn` says otherwise).
     """
 
+    head_learning_rate = 3e-3  # features at rest bear more than features that move: chosen on validation, see LOG.md
+
     def trainable(self, model: Model, clock: Clock) -> Iterable[nn.Parameter] | None:
         """Nothing: the backbone stays frozen."""
         return ()

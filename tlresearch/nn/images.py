@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from tlresearch.config.errors import fail, require
 from tlresearch.core.types import Spec
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_MODES = {1: "L", 3: "RGB"}
+from tlresearch.nn.image_files import MODES, plain, read
 
 
 def fixed_shape(spec: Spec, image_size: int | None) -> tuple[int, ...]:
@@ -30,27 +27,25 @@ def fixed_shape(spec: Spec, image_size: int | None) -> tuple[int, ...]:
     return spec.input_shape
 
 
-def to_pil(value: Any, channels: int) -> Image:
+def to_pil(value: Any, channels: int) -> Image.Image:
     """A path, PIL image, tensor (C, H, W) or (H, W), or array (H, W), (H, W, C) or (C, H, W) → PIL image, grey or RGB.
 
-    Numbers are taken as 0 … 255. channels: 1 or 3. Raises ConfigError naming a file that cannot be decoded.
+    Files and PIL images come upright and in 8 bits, as `image_files.plain` says; numbers are taken as 0 … 255.
+    channels: 1 or 3. Raises ConfigError naming a file that cannot be read, ValueError for such a PIL image.
     """
-    from PIL import Image
-
     if isinstance(value, Path):
         try:
-            with Image.open(value) as image:
-                return image.convert(_MODES[channels])
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return read(value, channels)
+        except ValueError as error:
             fail("", str(value), f"is not a readable image ({error}); mend or remove the file")
     if isinstance(value, Image.Image):
-        return value.convert(_MODES[channels])
+        return plain(ImageOps.exif_transpose(value), channels)
     array = _bytes(value)
-    if array.ndim == 3 and array.shape[0] in _MODES and (isinstance(value, Tensor) or array.shape[2] not in _MODES):
+    if array.ndim == 3 and array.shape[0] in MODES and (isinstance(value, Tensor) or array.shape[2] not in MODES):
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    return Image.fromarray(np.ascontiguousarray(array)).convert(_MODES[channels])
+    return plain(Image.fromarray(np.ascontiguousarray(array)), channels)
 
 
 def to_pixels(value: Any, shape: tuple[int, ...]) -> Tensor:
@@ -60,9 +55,7 @@ def to_pixels(value: Any, shape: tuple[int, ...]) -> Tensor:
     channels, height, width = shape
     image = to_pil(value, channels)
     if image.size != (width, height):
-        from PIL.Image import Resampling
-
-        image = image.resize((width, height), Resampling.BILINEAR)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).reshape(height, width, channels).permute(2, 0, 1).contiguous()
 
 

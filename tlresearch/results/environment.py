@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 PACKAGES = (
     "tlresearch",
@@ -48,3 +52,27 @@ def hardware() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": gpus,
     }
+
+
+def device(fabric: Fabric) -> dict[str, Any]:
+    """Where a run computes. type: cpu, cuda, mps …; name of the GPU; count over all processes; threads of each."""
+    import torch
+
+    kind = fabric.device.type
+    name = torch.cuda.get_device_name(fabric.device) if kind == "cuda" else None
+    return {"type": kind, "name": name, "count": fabric.world_size, "threads": torch.get_num_threads()}
+
+
+def device_line(found: Mapping[str, Any], accelerator: str, precision: str) -> str:
+    """What `device` found, for people, and whether anybody asked for it."""
+    kind, name, count = found["type"], found["name"], found["count"]
+    what = f"{kind}: {name}" if name else kind
+    what += f" x {count}" if count > 1 else ""
+    what += f", {found['threads']} thread{'s' * (found['threads'] > 1)}" if kind == "cpu" else ""
+    if accelerator != "auto":
+        why = f"as accelerator={accelerator} says"
+    elif kind == "cpu":
+        why = "no GPU found (accelerator=cuda or mps insists on one)"
+    else:
+        why = "found by itself (accelerator=cpu does without)"
+    return f"{what}, precision {precision}; {why}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,7 +82,8 @@ def groups(found: Sequence[dict[str, Any]], metric: str = HEADLINE) -> list[Grou
         by_key.setdefault(_key(r), []).append(r)
     known = {name for r in found for name in _names(r["metrics"])}
     if metric not in known and known:
-        raise ConfigError(Problem("metric", f"{metric!r}: no run has it; {nearest(metric, known)}"))
+        names = {name for name in known if not name.startswith("class.")}  # one a class would drown the others
+        raise ConfigError(Problem("metric", f"{metric!r}: no run has it; {nearest(metric, names)}"))
     return [_group(members, metric) for members in by_key.values()]
 
 
@@ -116,3 +118,22 @@ def _names(metrics: dict[str, Any], prefix: str = "") -> Iterable[str]:
             yield from _names(value, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+def titles(groups: Sequence[Group], *, heads: bool = False) -> list[str]:
+    """What each group is called: its methods, and "scratch" where it lacks the pretrained weights that others have.
+
+    heads: adds the head where it is not the one that most groups have.
+    """
+    usual = Counter(group.first["head"] for group in groups).most_common(1)
+    pretrained = any(group.first["weights"] not in (None, "none") for group in groups)
+    found = []
+    for group in groups:
+        row = group.first
+        parts = [name for name in row["method"] if name != "finetune"]
+        if pretrained and row["weights"] == "none":
+            parts.insert(0, "scratch")
+        name = row["predictor"] or "+".join(parts) or "finetune"
+        rare = heads and row["head"] != usual[0][0] and not row["predictor"]
+        found.append(f"{name}, {row['head']}" if rare else name)
+    return found

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlresearch.config.errors import ConfigError
+from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.results import store
 from tlresearch.results.identity import source_hashes
 
 if TYPE_CHECKING:
     from tlresearch.core.model import Model
-    from tlresearch.core.types import Spec
+    from tlresearch.core.types import Spec, Stream
+    from tlresearch.results.inference import Prediction
 
 HEADLINE = "test.accuracy"
 
@@ -43,6 +45,12 @@ class Run:
     def status(self) -> str:
         """done, failed, interrupted or running."""
         return str(self.record["status"])
+
+    @property
+    def started(self) -> float:
+        """When it was started last, in seconds since the epoch; 0 where its record does not say."""
+        time = self.record.get("started")
+        return datetime.fromisoformat(time).timestamp() if time else 0.0
 
     @property
     def config(self) -> dict[str, Any]:
@@ -90,13 +98,44 @@ class Run:
         return Spec(saved["modality"], None if shape is None else tuple(shape), tasks, tuple(saved["domains"]))
 
     @cached_property
+    def stream(self) -> Stream:
+        """The data it was trained on, read again; raises ConfigError where they are gone or have changed since."""
+        from tlresearch.core.fingerprint import fingerprint
+        from tlresearch.training.assemble import build_stream
+
+        stream = build_stream(self.config)
+        if fingerprint(stream) != look_up(self.record, "data.fingerprint"):
+            raise ConfigError(Problem("dataset", "the data have changed since the run; put those of the run back"))
+        return stream
+
+    @cached_property
     def model(self) -> Model:
         """The reported weights in the architecture of the configuration, on the CPU, in evaluation mode."""
         from tlresearch.training.loading import load_model
 
         if self.status != "done":
             raise ConfigError(f"{str(self.folder)!r} is {self.status}: only a run that is done has a model")
+        name = look_up(self.config, "predictor.name")
+        if name is not None:
+            raise ConfigError(f"{str(self.folder)!r}: predictor {name!r} answers without a model; choose a trained run")
         return load_model(self.folder, self.config, self.spec)
+
+    def predict(
+        self, inputs: Iterable[Any], *, batch_size: int = 64, accelerator: str = "auto", on_error: str = "stop"
+    ) -> Iterator[Prediction]:
+        """The model's answers to new inputs, in their order; only some batches of them are in memory at a time.
+
+        Args:
+            inputs: texts; or images: paths, PIL images, arrays or tensors as `nn.images.to_pil` reads them.
+            batch_size: inputs a batch, at least 1. accelerator: auto, cpu, cuda or mps; the model moves there.
+            on_error: stop (ConfigError for an input that cannot be read) or skip (its answer holds the error).
+        """
+        from tlresearch.results.inference import choose_device, predict
+        from tlresearch.results.inputs import named
+
+        device = choose_device(accelerator)
+        rows = named(inputs, self.spec)
+        return predict(self.model, self.spec, rows, batch_size=batch_size, device=device, on_error=on_error)
 
 
 def look_up(values: Mapping[str, Any], key: str, default: Any = None) -> Any:

@@ -132,7 +132,9 @@ def recommended_rates(config: Config) -> Rates:
     backbone: type[Backbone] = load("backbone", config["backbone"]["name"])
     own = [m.learning_rate for m in methods.values() if m.learning_rate is not None]
     body = min(own) if own else backbone.recommended_rate(config["backbone"])
-    return Rates(body * scale, None, {n: m.aux_learning_rate * scale for n, m in methods.items()}, scale)
+    heads = [m.head_learning_rate * scale for m in methods.values() if m.head_learning_rate is not None]
+    aux = {name: m.aux_learning_rate * scale for name, m in methods.items()}
+    return Rates(body * scale, min(heads, default=None), aux, scale)
 
 
 def _check_methods(methods: Mapping[str, Method]) -> None:

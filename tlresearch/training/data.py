@@ -17,6 +17,7 @@ from tlresearch.core.seeding import mix
 from tlresearch.core.types import Batch, Inputs
 from tlresearch.training.progress import track
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -101,12 +102,12 @@ class Prepared:
             raise ConfigError(f"row {row['index']} ({str(row['input'])[:120]!r}) cannot be read: {error}") from error
 
 
-def ahead(make: Callable[[Tensor], T], plan: Iterable[Tensor], workers: int = 2) -> Iterator[T]:
+def ahead(make: Callable[[S], T], plan: Iterable[S], workers: int = 2) -> Iterator[T]:
     """`map(make, plan)` with the next results computed by threads meanwhile (one worker: in strict order)."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[T]] = []
-        for positions in plan:
-            waiting.append(pool.submit(make, positions))
+        for part in plan:
+            waiting.append(pool.submit(make, part))
             if len(waiting) > workers:
                 yield waiting.pop(0).result()
         for future in waiting:

@@ -99,6 +99,44 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     }
 
 
+def final_metrics(predictions: Predictions) -> dict[str, float]:
+    """What `metrics` gives and what is asked of a finished run alone, all from torchmetrics and in [0, 1].
+
+    roc_auc and average_precision: one against the rest, the mean over the classes that occur; NaN where only one does.
+    calibration_error: the expected one over 15 bins, l1 (Guo et al., 2017, arXiv:1706.04599, eq. 3).
+    top5_accuracy: where there are more than 10 classes.
+    """
+    from torchmetrics.functional import classification as functional
+
+    values = metrics(predictions)
+    if not values:
+        return values
+    y, probabilities = predictions.y, predictions.logits.double().softmax(1)
+    present, ids = y.unique(return_inverse=True)
+    values |= {"roc_auc": float("nan"), "average_precision": float("nan")}
+    if len(present) > 1:
+        ranked = (probabilities[:, present], ids, len(present))
+        values["roc_auc"] = float(functional.multiclass_auroc(*ranked))
+        values["average_precision"] = float(functional.multiclass_average_precision(*ranked))
+    classes = probabilities.shape[1]
+    if classes > 1:
+        values["calibration_error"] = float(functional.multiclass_calibration_error(probabilities, y, classes))
+    if classes > 10:
+        best = functional.multiclass_accuracy(probabilities, y, classes, average="micro", top_k=5)
+        values["top5_accuracy"] = float(best)
+    return values
+
+
+def class_metrics(y: Tensor, predicted: Tensor, classes: int) -> list[dict[str, float]]:
+    """precision, recall, f1 and rows of each class, from ids y and predicted (N,); NaN where it would be 0 / 0.
+
+    The mean of all f1 that are numbers is `macro_f1`.
+    """
+    right, rows, claimed = (ids.bincount(minlength=classes).double() for ids in (y[y == predicted], y, predicted))
+    columns = {"precision": right / claimed, "recall": right / rows, "f1": 2 * right / (rows + claimed), "rows": rows}
+    return [{name: float(column[c]) for name, column in columns.items()} for c in range(classes)]
+
+
 def synchronise_buffers(model: Model) -> None:
     """Rank 0's buffers (BatchNorm statistics) on every rank, as DDP does at its next forward pass."""
     if ranks() > 1:

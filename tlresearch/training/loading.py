@@ -15,7 +15,15 @@ from tlresearch.training.keeper import MODEL
 
 def load_model(folder: Path, config: Mapping[str, Any], spec: Spec) -> Model:
     """The model of a run folder, heads included, on the CPU in evaluation mode; the data need not be there."""
-    model = assemble(config, spec, spec.tasks).model
+    model = assemble(_within(folder, config), spec, spec.tasks).model
     tensors, _ = checkpoint.read(folder / MODEL)
     checkpoint.load_model(model, tensors)
     return model.eval()
+
+
+def _within(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An exported run brings configuration and tokenizer of its backbone along: `path:` is then below its folder."""
+    kind, _, place = str(config["backbone"].get("model")).partition(":")
+    if kind != "path" or Path(place).is_absolute() or not (folder / place).exists():
+        return config
+    return {**config, "backbone": {**config["backbone"], "model": f"path:{folder / place}"}}

@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from tlresearch.config.build import build
+from tlresearch.core.distributed import rank
 from tlresearch.core.rows import Rows
 from tlresearch.core.types import Stage, Stream
 from tlresearch.training.cost import Cost, peak_memory_bytes
 from tlresearch.training.evaluate import Predictions, metrics
+from tlresearch.training.logits import write_logits
 from tlresearch.training.scores import stage_row, summarise
 from tlresearch.training.trainer import Position
 
@@ -39,6 +41,8 @@ class Prediction:
                     predictions[i] = self._predict(earlier, earlier.test)
             position = Position(number, 0, 0, [metrics(next(iter(validation.values())))])
             finished.append(stage_row(stage, position, 0, predictions))
+        if not rank():
+            write_logits(folder, self.stream, predictions)
         cost = {f"seconds_{phase}": value for phase, value in self.cost.seconds.items()}
         empty = {"parameters_total": 0, "parameters_trainable": 0, "parameters_changed": 0, "flops": 0.0}
         return {

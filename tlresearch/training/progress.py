@@ -20,7 +20,7 @@ class Bar:
     rich shows elapsed and remaining time itself; `update` adds what the loop knows (loss, metric, speed).
     """
 
-    def __init__(self, name: str, total: int, *, enabled: bool = True) -> None:
+    def __init__(self, name: str, total: int | None, *, enabled: bool = True) -> None:
         self.enabled = enabled and sys.stderr.isatty()
         self.name, self.total, self.start = name, total, time.perf_counter()
         self._done, self._text = 0, ""
@@ -70,8 +70,8 @@ class Bar:
         self._progress = bar
 
 
-def track(items: Iterable[T], name: str, total: int) -> Iterator[T]:
-    """Iterates with a bar."""
+def track(items: Iterable[T], name: str, total: int | None) -> Iterator[T]:
+    """Iterates with a bar; total: how many items there are, None = nobody knows."""
     bar = Bar(name, total)
     try:
         for done, item in enumerate(items, 1):

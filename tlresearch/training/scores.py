@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from tlresearch.core.types import Stage, Stream
-from tlresearch.training.evaluate import Predictions, metrics
+from tlresearch.training.evaluate import Predictions, class_metrics, final_metrics
 from tlresearch.training.trainer import Position
 
 Found = Mapping[int, Mapping[str, Predictions]]
 """Stage number → task → predictions on that stage's test rows, all made by the same weights."""
+
+CLASSES_RECORDED = 1000
+"""Up to so many classes have numbers of their own in the record."""
 
 
 def stage_row(stage: Stage, position: Position, best: int, predictions: Found) -> dict[str, Any]:
@@ -28,7 +32,10 @@ def stage_row(stage: Stage, position: Position, best: int, predictions: Found) -
 
 
 def summarise(stream: Stream, finished: Sequence[Mapping[str, Any]], predictions: Found) -> dict[str, Any]:
-    """`metrics` (test, domain, stage, validation) and `stages` of the record; rates are fractions in [0, 1].
+    """`metrics` (test, class, domain, stage, validation) and `stages` of the record; rates are fractions in [0, 1].
+
+    What is no finite number (a class without rows has no recall) is None. `class` stands for streams of one task with
+    up to 1,000 labels; over several tasks `test` holds their means, weighted by rows, and each task's own.
 
     Over several stages `test` pools all rows; `forgetting` is the mean over all stages but the last of the best
     accuracy a stage ever had minus the one it ends with (Chaudhry et al., 2018, arXiv:1801.10112, eq. 3).
@@ -38,15 +45,22 @@ def summarise(stream: Stream, finished: Sequence[Mapping[str, Any]], predictions
     for tasks in predictions.values():
         for task, found in tasks.items():
             by_task.setdefault(task, []).append(found)
-    own = {task: metrics(_concatenate(parts)) for task, parts in by_task.items()}
-    weights = {task: sum(len(part.y) for part in parts) for task, parts in by_task.items()}
+    joined = {task: _concatenate(parts) for task, parts in by_task.items()}
+    own = {task: final_metrics(found) for task, found in joined.items()}
+    names = dict.fromkeys(name for values in own.values() for name in values)
     test: dict[str, Any] = {
-        name: sum(own[t][name] * weights[t] for t in own) / sum(weights.values()) for name in next(iter(own.values()))
+        name: _mean([(values[name], len(joined[task].y)) for task, values in own.items() if name in values])
+        for name in names
     }
     test["rows"] = sum(len(found.y) for found in pooled)
     if len(own) > 1:
         test |= own
     result: dict[str, Any] = {"test": test, "validation": finished[-1]["validation"]}
+    labels = stream.spec.tasks[0].labels
+    if len(own) == 1 and len(labels) <= CLASSES_RECORDED:
+        (found,) = joined.values()
+        numbers = class_metrics(found.y, found.predicted, len(labels))
+        result["class"] = {name: {**n, "rows": int(n["rows"])} for name, n in zip(labels, numbers, strict=True)}
     domains = torch.cat([found.domain for found in pooled])
     right = torch.cat([(found.predicted == found.y).float() for found in pooled])
     if len(stream.spec.domains) > 1:
@@ -60,7 +74,23 @@ def summarise(stream: Stream, finished: Sequence[Mapping[str, Any]], predictions
         result["stage"] = {str(i): {"accuracy": value} for i, value in enumerate(matrix[-1])}
         earlier = range(len(matrix) - 1)
         result["forgetting"] = sum(max(row[i] for row in matrix[i:]) - matrix[-1][i] for i in earlier) / len(earlier)
-    return {"metrics": result, "stages": list(finished)}
+    record: dict[str, Any] = _finite({"metrics": result, "stages": list(finished)})
+    return record
+
+
+def _mean(weighted: Sequence[tuple[float, int]]) -> float:
+    """The mean of (value, weight) over the values that are numbers; NaN where none is."""
+    known = [(value, weight) for value, weight in weighted if not math.isnan(value)]
+    return sum(value * weight for value, weight in known) / sum(w for _, w in known) if known else math.nan
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for NaN and infinities, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _accuracy(parts: Sequence[Predictions]) -> float:

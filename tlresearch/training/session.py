@@ -25,14 +25,13 @@ from tlresearch.training.cost import Cost, peak_memory_bytes
 from tlresearch.training.data import Prepared
 from tlresearch.training.evaluate import Predictions, evaluating, metrics, predict, synchronise_buffers
 from tlresearch.training.keeper import MODEL, RunKeeper
+from tlresearch.training.logits import write_logits
 from tlresearch.training.parameters import Rates, checkpoint_blocks, recalibrate
 from tlresearch.training.scores import stage_row, summarise
 from tlresearch.training.trainer import Plan, Position, Trainer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-LOGITS = "logits.safetensors"
 
 
 class Session:
@@ -157,13 +156,7 @@ class Session:
             self.predictions[i] = self._predict(self.tests[i], stage)
         if not write or rank() or self.keeper.folder is None:
             return
-        logits = {
-            f"{self.stream.stages[i].name}/{task}/{column}": getattr(found, column)
-            for i, tasks in self.predictions.items()
-            for task, found in tasks.items()
-            for column in ("logits", "y", "index")
-        }
-        checkpoint.write(self.keeper.folder / LOGITS, logits, {})
+        write_logits(self.keeper.folder, self.stream, self.predictions)
         # averaged weights are written as they are evaluated
         with evaluating(self.model, self.methods, self._batches()):
             labels = {task: list(names) for task, names in self.model.labels.items()}
