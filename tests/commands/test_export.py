@@ -64,9 +64,9 @@ def test_a_folder_in_use_stays_as_it_is(run, finished, tmp_path):
 
 def test_a_folder_that_cannot_be_made(run, finished, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    assert "cannot be made" in refusal(run, finished(), tmp_path / "file" / "out", "--format", "onnx")
+    assert "cannot be written to" in refusal(run, finished(), tmp_path / "file" / "out", "--format", "onnx")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert "cannot be made" in refusal(run, tmp_path / "store" / "0123", tmp_path / "out", "--format", "onnx")
+    assert "cannot be written to" in refusal(run, tmp_path / "store" / "0123", tmp_path / "out", "--format", "onnx")
 
 
 def test_help_names_the_formats_without_torch(run):

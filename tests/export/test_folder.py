@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tlresearch.export.folder import building
@@ -23,7 +25,7 @@ def test_what_was_built_appears_at_the_end_only(place):
     assert [path.name for path in place.iterdir()] == ["new"]
 
 
-def test_an_empty_folder_is_taken_and_a_failure_leaves_nothing(place):
+def test_an_empty_folder_is_taken_and_a_failure_leaves_nothing(place, monkeypatch):
     (place / "out").mkdir()
 
     def interrupted():
@@ -35,6 +37,8 @@ def test_an_empty_folder_is_taken_and_a_failure_leaves_nothing(place):
         interrupted()
     assert [path.name for path in place.iterdir()] == ["out"]
     assert not list((place / "out").iterdir())
-    with building(place / "out") as folder:
+    monkeypatch.chdir(place / "out")
+    with building(Path()) as folder:
         (folder / "file").write_text("whole")
+    assert [path.name for path in Path().iterdir()] == ["file"]
     assert (place / "out" / "file").read_text() == "whole"
