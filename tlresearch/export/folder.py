@@ -12,7 +12,7 @@ from tlresearch.config.errors import fail
 
 
 def check_free(target: Path) -> Path:
-    """Refuses a target that is in use or cannot be made; returns the folder to build in, itself or the nearest above."""
+    """Refuses a target that is in use or cannot be made; returns where to build: itself or the nearest above."""
     if target.is_dir() and any(target.iterdir()):
         fail("DIR", str(target), "is not empty; give a new folder, or empty this one")
     if target.exists() and not target.is_dir():
