@@ -254,6 +254,7 @@ def _existing(prepared: Prepared, config: Mapping[str, Any]) -> Run | None:
     if record["status"] == "done":
         note = ", by other code since: rerun_stale=true runs it again" if stale else ""
         print(f"already done{note}: {prepared.folder}", file=sys.stderr)
+        existing.reused = True
         return existing
     if record["status"] == "failed":
         raise RunFailed(f"{prepared.folder} failed before: {record.get('error')}; retry_failed=true runs it again")

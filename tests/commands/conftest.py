@@ -1,7 +1,6 @@
 """A working folder of its own, with one toy plugin, and a runner that trains nothing."""
 
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +40,7 @@ class FakeRun:
     folder, metric = Path("runs/0123"), "test.accuracy"
 
     def __init__(self, value: float) -> None:
-        self.value, self.started = value, time.time()
+        self.value, self.reused = value, False
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What a finished run tells of its classes and mistakes: from a real one, and by hand."""
 
+import contextlib
 import csv
+import io
 import json
 import shutil
 import warnings
@@ -32,7 +34,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_bert_folder):
-    """A run on 60 short texts with odd labels, trained hardly at all so that it makes mistakes, and its overrides."""
+    """A run on 60 short texts with odd labels, trained so little that it errs: folder, overrides, what was told."""
     folder = tmp_path_factory.mktemp("trained")
     with open(folder / "mails.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -40,10 +42,10 @@ def trained(tmp_path_factory, tiny_bert_folder):
         table.writerows([f"a film number {i}\nnot \x1b[31mdull", LABELS[i % 3]] for i in range(60))
     model = [f"backbone.model={tiny_bert_folder}", "backbone=transformers", "steps=1", "accelerator=cpu"]
     overrides = ["dataset=text_file", "dataset.path=mails.csv", *model]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as told:
         patch.chdir(folder)
         assert main(["train", *overrides]) == 0
-    return folder, overrides
+    return folder, overrides, told.getvalue()
 
 
 @pytest.fixture
@@ -79,13 +81,14 @@ def test_a_single_run_ends_with_its_details(texts, capfd):
 def test_report_tells_what_train_told_and_draws_the_same_bytes(texts, trained, capfd):
     named = ("confusion.png", "confusion.svg", "mistakes.jsonl")
     before = {name: (texts / name).read_bytes() for name in named}
-    assert main(["train", *trained[1]]) == 0  # already done
-    told = capfd.readouterr().out.splitlines()
     for name in named:
         (texts / name).unlink()
     assert main(["report", str(texts)]) == 0
     reported = capfd.readouterr().out.splitlines()
-    assert told == [*reported, f"{texts}  test.accuracy={Run.load(texts).value:.4f}"]
+    last = f"{texts}  test.accuracy={Run.load(texts).value:.4f}"
+    assert trained[2].splitlines()[-len(reported) - 1 :] == [*reported, last]
+    assert main(["train", *trained[1]]) == 0
+    assert capfd.readouterr().out.splitlines() == [last], "a run found done is not told again"
     assert "classes, the worst first" in reported
     assert {name: (texts / name).read_bytes() for name in named} == before
 

@@ -67,10 +67,9 @@ def task(config: DictConfig) -> float | None:
         if sweep:
             raise  # the sweeper has to know
         return None
-    worked = run.started >= start - 1  # a record's time is in whole seconds
-    _pace.add(time.time() - start, worked=worked)
+    _pace.add(time.time() - start, worked=not run.reused)
     if _speaks():
-        if config.progress and worked and not sweep:
+        if config.progress and not run.reused and not sweep:
             details.show(run)
         print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
     return float(run.value)

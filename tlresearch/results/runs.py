@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,9 @@ HEADLINE = "test.accuracy"
 
 class Run:
     """One run of a store. `Run.load("runs/0a1b…").model` is the trained model, heads included, ready to evaluate."""
+
+    reused: bool = False
+    """Whether it was found done in the store instead of being run."""
 
     def __init__(self, folder: Path, record: Mapping[str, Any]) -> None:
         self.folder, self.record = folder, dict(record)
@@ -45,12 +47,6 @@ class Run:
     def status(self) -> str:
         """done, failed, interrupted or running."""
         return str(self.record["status"])
-
-    @property
-    def started(self) -> float:
-        """When it was started last, in seconds since the epoch; 0 where its record does not say."""
-        time = self.record.get("started")
-        return datetime.fromisoformat(time).timestamp() if time else 0.0
 
     @property
     def config(self) -> dict[str, Any]:
