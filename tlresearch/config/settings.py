@@ -21,6 +21,9 @@ class Cache:
     """cache.*"""
 
     memory_gb: float = 4.0  # prepared rows are kept in memory up to this size (GB)
+    features: str = "auto"  # keeps activations of a frozen front in the store: auto (where it pays), always, never
+    max_gb: float = 10.0  # largest size of all kept activations (GB); those unused for longest make room
+    dtype: str = "float32"  # in which activations are kept: float32, float16
 
 
 @dataclass
@@ -105,6 +108,11 @@ def check_ranges(values: dict[str, Any], problems: Problems) -> None:
     devices = values["devices"]
     if devices != "auto" and (not isinstance(devices, int) or isinstance(devices, bool) or devices < 1):
         problems.add("devices", f"{devices!r}: must be an integer of at least 1, or auto")
+    if values["cache"]["max_gb"] <= 0:
+        problems.add("cache.max_gb", f"{values['cache']['max_gb']!r}: must be above 0; cache.features=never keeps none")
+    for key, allowed in {"features": ("auto", "always", "never"), "dtype": ("float32", "float16")}.items():
+        if values["cache"][key] not in allowed:
+            problems.add(f"cache.{key}", f"{values['cache'][key]!r}: unknown; {nearest(values['cache'][key], allowed)}")
     choices = {"accelerator": ACCELERATORS, "strategy": STRATEGIES, "precision": PRECISIONS, "bn": BATCH_NORM}
     for key, allowed in choices.items():
         if values[key] not in allowed:

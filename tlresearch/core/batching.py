@@ -51,7 +51,10 @@ def join(batches: Sequence[Batch], padding: Mapping[str, float]) -> Batch:
         blank = [b.y[task] if task in b.y else known.new_full((b.rows, *known.shape[1:]), IGNORE) for b in batches]
         y[task] = _cat(blank, IGNORE)
     rest = {k: torch.cat([getattr(b, k) for b in batches]) for k in ("domain", "index", "origin", "weight")}
-    return Batch(x, y, **rest)
+    shared = set.intersection(*(set(batch.activations) for batch in batches))
+    kept = [name for name in sorted(shared) if len({batch.activations[name].shape[1:] for batch in batches}) == 1]
+    activations = {name: torch.cat([batch.activations[name] for batch in batches]) for name in kept}
+    return Batch(x, y, **rest, activations=activations)
 
 
 def take(batch: Batch, chosen: slice | Tensor) -> Batch:
@@ -70,7 +73,7 @@ def clone(batch: Batch) -> Batch:
 
 
 def flatten(batch: Batch) -> dict[str, Tensor]:
-    """The batch as flat named tensors, for `Method.state_dict`; `unflatten` is its inverse."""
+    """The batch as flat named tensors, for `Method.state_dict`; `unflatten` is its inverse, without activations."""
     x = {f"x.{k}": v for k, v in batch.x.items()} if isinstance(batch.x, dict) else {"x": batch.x}
     rest = {k: getattr(batch, k) for k in ("domain", "index", "origin", "weight")}
     return {**x, **{f"y.{k}": v for k, v in batch.y.items()}, **rest}
@@ -86,7 +89,8 @@ def unflatten(tensors: Mapping[str, Tensor]) -> Batch:
 def _map(batch: Batch, f: Any) -> Batch:
     x = {k: f(v) for k, v in batch.x.items()} if isinstance(batch.x, dict) else f(batch.x)
     y = {k: f(v) for k, v in batch.y.items()}
-    return Batch(x, y, f(batch.domain), f(batch.index), f(batch.origin), f(batch.weight))
+    activations = {name: f(a) for name, a in batch.activations.items()}
+    return Batch(x, y, f(batch.domain), f(batch.index), f(batch.origin), f(batch.weight), activations)
 
 
 def _cat(parts: Sequence[Tensor], value: float) -> Tensor:

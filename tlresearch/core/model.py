@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.head import Head, pool
+from tlresearch.core.prefix import Cut
 from tlresearch.core.types import Features, Inputs, Output, Task
+
+NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 PREFIX = "head_"
 """Before every task's name: a ModuleDict refuses names such as "type"."""
@@ -22,6 +26,7 @@ class Model(nn.Module):
         active: the tasks whose logits `forward` computes.
         pooling: task → `head.pooling`.
         labels: task → the label names its head knows so far.
+        cut: where activations that come with a batch take the place of the backbone's front; None = nowhere.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -32,6 +37,7 @@ class Model(nn.Module):
         self.active: tuple[str, ...] = ()
         self.pooling: dict[str, str] = {}
         self.labels: dict[str, tuple[str, ...]] = {}
+        self.cut: Cut | None = None
 
     def add_head(self, task: Task, head: Head, pooling: str = "auto") -> None:
         """A head for a task that has none yet."""
@@ -55,19 +61,31 @@ class Model(nn.Module):
         assert isinstance(head, Head)
         return head
 
-    def features(self, x: Inputs, task: str) -> Features:
+    def features(self, x: Inputs, task: str, activations: Mapping[str, Tensor] = NONE) -> Features:
         """Preprocessed inputs → the features that the head of `task` sees."""
-        features = self.backbone(self.backbone.transform(x, "train" if self.training else "test"))
-        return pool(features, self.pooling[task])
+        how = self.pooling[task]
+        found = self._pooled(x, activations, [how])
+        return found[how]
 
-    def forward(self, x: Inputs) -> Output:
-        """Preprocessed inputs → features and the logits of the active tasks; augments in training mode only."""
-        features = self.backbone(self.backbone.transform(x, "train" if self.training else "test"))
-        pooled = {how: pool(features, how) for how in dict.fromkeys(self.pooling[task] for task in self.active)}
-        return Output(features, {task: self.head(task)(pooled[self.pooling[task]]) for task in self.active})
+    def forward(self, x: Inputs, activations: Mapping[str, Tensor] = NONE) -> Output:
+        """Preprocessed inputs → features and the logits of the active tasks; augments in training mode only.
 
-    def __call__(self, x: Inputs) -> Output:  # nn.Module's own returns Any
-        output: Output = super().__call__(x)
+        activations: of the same rows, taken instead of computing them anew where they are those of `cut`.
+        """
+        pooled = self._pooled(x, activations, [self.pooling[task] for task in self.active])
+        return Output(pooled["auto"], {task: self.head(task)(pooled[self.pooling[task]]) for task in self.active})
+
+    def _pooled(self, x: Inputs, activations: Mapping[str, Tensor], poolings: Sequence[str]) -> dict[str, Features]:
+        """Pooling → features; "auto", the backbone's own, among them."""
+        split = "train" if self.training else "test"
+        if self.cut is not None and self.cut.serves(activations):
+            found = self.cut.features(self.backbone, x, split, activations)
+        else:
+            found = {"auto": self.backbone(self.backbone.transform(x, split))}
+        return {**found, **{how: pool(found["auto"], how) for how in poolings if how not in found}}
+
+    def __call__(self, x: Inputs, activations: Mapping[str, Tensor] = NONE) -> Output:  # nn.Module's own returns Any
+        output: Output = super().__call__(x, activations)
         return output
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from torch import Tensor
@@ -48,6 +49,7 @@ class Batch(NamedTuple):
 
     y: task → (B,) class ids, (B, C) soft labels or (B, L) tags, IGNORE where unlabelled; weight: (B,) float32;
     domain, index, origin: (B,) int64 (origin: TRAIN, UNLABELLED or REPLAYED; index: the row's number in its dataset).
+    activations: name → (B, …), what a frozen part of the backbone has made of x before; usually none.
     """
 
     x: Inputs
@@ -56,6 +58,7 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
     origin: Tensor
     weight: Tensor
+    activations: Mapping[str, Tensor] = MappingProxyType({})
 
     @property
     def rows(self) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 from tlresearch.config.errors import ConfigError
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.batching import take
+from tlresearch.core.fingerprint import of_input
 from tlresearch.core.rows import Row, Rows
 from tlresearch.core.seeding import mix
-from tlresearch.core.types import Batch, Inputs
+from tlresearch.core.types import TRAIN, Batch, Inputs
 from tlresearch.training.progress import track
+from tlresearch.training.table import Table
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -56,7 +59,9 @@ class Prepared:
     """
 
     def __init__(self, rows: Rows, backbone: Backbone, split: str, memory_bytes: float, name: str) -> None:
-        self.rows, self.backbone = rows, backbone
+        self.rows, self.backbone, self.split = rows, backbone, split
+        self._tables: dict[str, Table] = {}
+        self._lean = False
         self._preprocess = backbone.preprocess(split)
         self._table: Batch | None = None
         self._list: list[Row] | None = None
@@ -80,8 +85,41 @@ class Prepared:
         """Whether the preprocessed rows are kept in memory."""
         return self._table is not None or self._list is not None
 
+    @property
+    def ragged(self) -> bool:
+        """Whether rows differ in length, so that batches are padded."""
+        return self._list is not None
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """32 bytes a row that stand for its input."""
+        return [of_input(self.rows.inputs[i]) for i in self.rows.positions.tolist()]
+
+    def length(self, i: int) -> int:
+        """How long row i is before padding; 0 where all are equal."""
+        return 0 if self._list is None else len(next(iter(_named(self._list[i]).values())))
+
+    def attach(self, tables: Mapping[str, Table], lean: bool = False) -> None:
+        """From now on batches bring these activations along. lean: without their inputs, which nobody looks at."""
+        self._tables, self._lean = dict(tables), lean
+
     def batch(self, positions: Tensor) -> Batch:
         """The rows at `positions` as one batch on the CPU."""
+        if not self._tables:
+            return self._inputs(positions)
+        batch = self._labels(positions) if self._lean else self._inputs(positions)
+        longest = max(map(self.length, positions.tolist())) if self.ragged and not self._lean else None
+        given = {name: table.rows(positions, longest) for name, table in self._tables.items()}
+        return batch._replace(activations=given)
+
+    def _labels(self, positions: Tensor) -> Batch:
+        """A batch whose x is empty."""
+        rows = self.rows
+        y = {task: column[positions] for task, column in rows.labels.items()}
+        origin = torch.full((len(positions),), TRAIN)
+        return Batch({}, y, rows.domain[positions], rows.index[positions], origin, rows.weight[positions])
+
+    def _inputs(self, positions: Tensor) -> Batch:
         if self._table is not None:
             return take(self._table, positions)
         if self._list is not None:
@@ -114,15 +152,15 @@ def ahead(make: Callable[[S], T], plan: Iterable[S], workers: int = 2) -> Iterat
             yield future.result()
 
 
-def _inputs(row: Row) -> dict[str, Tensor]:
+def _named(row: Row) -> dict[str, Tensor]:
     x: Inputs = row["input"]
     return x if isinstance(x, dict) else {"": x}
 
 
 def _shapes(row: Row) -> tuple[object, ...]:
     labels = tuple((k, torch.as_tensor(v).shape) for k, v in row["labels"].items())
-    return tuple((k, v.shape, v.dtype) for k, v in _inputs(row).items()) + labels
+    return tuple((k, v.shape, v.dtype) for k, v in _named(row).items()) + labels
 
 
 def _bytes(row: Row) -> int:
-    return sum(t.numel() * t.element_size() for t in _inputs(row).values())
+    return sum(t.numel() * t.element_size() for t in _named(row).values())

@@ -54,7 +54,7 @@ def predict(
     with torch.no_grad():
         for batch in batches:
             with precision():
-                out = model(batch.x)
+                out = model(batch.x, batch.activations)
             for task, found in parts.items():
                 y = batch.y.get(task)
                 if y is None or task not in out.logits:

@@ -76,7 +76,7 @@ class Gradients:
         if self.combiner is not None:
             return self._combined(batch, clock)
         if self.whole:
-            terms = self.terms(batch, wrapped(batch.x), clock)
+            terms = self.terms(batch, wrapped(batch.x, batch.activations), clock)
             self.fabric.backward(total(terms))
             return {name: value.detach() for name, value in terms.items()}
         sums: dict[str, Tensor] = {}
@@ -88,7 +88,7 @@ class Gradients:
                 nullcontext() if last or self.plain else self.fabric.no_backward_sync(wrapped)  # type: ignore[arg-type]
             )
             with waiting:
-                terms = self._shared(self.terms(part, wrapped(part.x), clock), part, whole)
+                terms = self._shared(self.terms(part, wrapped(part.x, part.activations), clock), part, whole)
                 self.fabric.backward(total(terms))
             for name, value in terms.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / ranks()
@@ -123,7 +123,7 @@ class Gradients:
         whole = self._global(batch)
         for part in micro_batches(batch, self.accumulate):
             with self.precision():
-                out = self.model(part.x)
+                out = self.model(part.x, part.activations)
             terms = self._shared(self.terms(part, out, clock), part, whole)
             for name in sorted(terms):
                 if not terms[name].requires_grad:

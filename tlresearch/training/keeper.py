@@ -15,6 +15,7 @@ from tlresearch.core.distributed import broadcast, rank
 from tlresearch.core.method import Method
 from tlresearch.core.model import Model, changed_names
 from tlresearch.core.tracker import Selection
+from tlresearch.core.types import Clock
 from tlresearch.training import checkpoint
 from tlresearch.training.cost import Cost
 
@@ -30,7 +31,8 @@ class RunKeeper:
     """The Trainer's Keeper. It owns what outlives a step: the best weights so far and the file to resume from.
 
     Args:
-        original: `pristine(backbone)`; validate: the metrics of the model as it stands; tensors() says what is saved.
+        original: `pristine(backbone)`. validate: the metrics of the model as it stands. cut: told that other parameters
+            move from now on. `tensors` says what is saved.
     """
 
     def __init__(
@@ -41,10 +43,11 @@ class RunKeeper:
         original: Mapping[int, int],
         selection: Selection,
         validate: Callable[[], dict[str, float]],
+        cut: Callable[[Clock], None],
         cost: Cost,
     ) -> None:
         self.model, self.methods, self.original, self.selection = model, methods, original, selection
-        self.evaluate, self.cost = validate, cost
+        self.evaluate, self.cut, self.cost = validate, cut, cost
         self.patience: int | None = config["patience"]
         self.seconds_between: float = config["checkpoint_seconds"]
         self.folder: Path | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -31,29 +32,35 @@ def freeze_unreached(
 
     It leaves no trace: random states, buffers and the methods' state are put back.
     """
-    states = {name: copy.deepcopy(method.state_dict()) for name, method in methods.items()}
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows = [torch.nonzero(batch.origin == origin).flatten()[:ROWS] for origin in (TRAIN, UNLABELLED)]
     part = take(batch, torch.cat(rows))
-    with seeded("reach"), FlopCounterMode(display=False) as counter:
+    with leaving_no_trace(model, methods), seeded("reach"), FlopCounterMode(display=False) as counter:
         for method in methods.values():
             part = method.batch(model, part, clock)
         with gradients.precision():
-            out = model(part.x)
+            out = model(part.x, part.activations)
         grads = _gradients(total(gradients.terms(part, out, clock)), trainable)
-    for name, buffer in model.named_buffers():
-        if not torch.equal(buffer, buffers[name]):
-            buffer.copy_(buffers[name])
-    for name, method in methods.items():
-        if states[name]:
-            method.load_state_dict(states[name])
     unreached = [name for name, gradient in grads.items() if gradient is None]
     for name in unreached:
         trainable[name].requires_grad_(False)
     if unreached:
         logger.info("no loss reaches %d parameters, which stay frozen: %s", len(unreached), ", ".join(unreached))
     return unreached, counter.get_total_flops() / part.rows
+
+
+@contextmanager
+def leaving_no_trace(model: Model, methods: Mapping[str, Method]) -> Iterator[None]:
+    """Buffers and the methods' state are put back afterwards."""
+    states = {name: copy.deepcopy(method.state_dict()) for name, method in methods.items()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    yield
+    for name, buffer in model.named_buffers():
+        if not torch.equal(buffer, buffers[name]):
+            buffer.copy_(buffers[name])
+    for name, method in methods.items():
+        if states[name]:
+            method.load_state_dict(states[name])
 
 
 def _gradients(loss: Tensor, trainable: Mapping[str, Tensor]) -> dict[str, Tensor | None]:

@@ -18,15 +18,17 @@ from tlresearch.core.method import Batches, uses
 from tlresearch.core.model import changed_names
 from tlresearch.core.seeding import reseed, seeded
 from tlresearch.core.tracker import Selection
-from tlresearch.core.types import Clock, Stage, Stream
+from tlresearch.core.types import Batch, Clock, Stage, Stream
 from tlresearch.training import checkpoint
 from tlresearch.training.assemble import Config, assemble, prepare_heads
 from tlresearch.training.cost import Cost, peak_memory_bytes
 from tlresearch.training.data import Prepared
 from tlresearch.training.evaluate import Predictions, evaluating, metrics, predict, synchronise_buffers
+from tlresearch.training.features import FeatureCache
 from tlresearch.training.keeper import MODEL, RunKeeper
 from tlresearch.training.logits import write_logits
 from tlresearch.training.parameters import Rates, checkpoint_blocks, recalibrate
+from tlresearch.training.reach import leaving_no_trace
 from tlresearch.training.scores import stage_row, summarise
 from tlresearch.training.trainer import Plan, Position, Trainer
 
@@ -58,7 +60,7 @@ class Session:
                 fabric, self.model, self.methods, plan, rates, self.make_optimizer, self.schedule, log
             )
             self.keeper = RunKeeper(
-                config, self.model, self.methods, self.original, self.selection, self._validate, self.cost
+                config, self.model, self.methods, self.original, self.selection, self._validate, self._cut, self.cost
             )
             self.keeper.trainer = self.trainer
             self.position = Position()
@@ -66,6 +68,9 @@ class Session:
             self._try()
             if config["compile"]:
                 self.model.backbone.compile()
+        self.features = FeatureCache(
+            config, self.model, self.methods, self.original, self.trainer.gradients.precision, self._terms
+        )
         self.tests: dict[int, Prepared] = {}
         self.predictions: dict[int, dict[str, Predictions]] = {}
 
@@ -79,6 +84,7 @@ class Session:
         return {
             **summarise(self.stream, self.keeper.finished, self.predictions),
             "unreached": self.trainer.unreached,
+            "features": {**self.features.report, "rows_computed": self.features.rows_computed},
             "cost": self._cost(),
         }
 
@@ -123,6 +129,25 @@ class Session:
                 if rows is not None
             }
 
+    def _cut(self, clock: Clock) -> None:
+        """Keeps the activations of what rests from now on, where that pays."""
+        steps = max(clock.total - clock.step, 0)
+        every = self.config["evaluate_every"] or self.trainer.steps_per_epoch(len(self.stage.train))
+        learning = any(p.requires_grad for p in self.model.parameters())
+        drawn = steps * min(self.config["batch_size"], len(self.stage.train)) / len(self.stage.train)
+        passes = {"train": drawn if learning else 1.0, "validation": max(steps / every, 1.0) if learning else 1.0}
+        with self.cost.phase("features"):
+            self.features.plan(self.prepared, passes)
+
+    def _terms(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """The loss terms of a batch, as a step would compute them, without leaving a trace."""
+        with leaving_no_trace(self.model, self.methods):
+            for method in self.trainer.hooks["batch"]:
+                batch = method.batch(self.model, batch, self._start())
+            with torch.no_grad(), self.trainer.gradients.precision():
+                out = self.model(batch.x, batch.activations)
+                return self.trainer.gradients.terms(batch, out, self._start())
+
     def _batches(self) -> Batches:
         return self.trainer.batches(self.prepared)
 
@@ -141,6 +166,8 @@ class Session:
         mixed = self.config["precision"] != "32-true"
         synchronise_buffers(self.model)
         with self.cost.phase("evaluate"), evaluating(self.model, self.methods, self._batches()):
+            if not self.features.valid:
+                self.features.drop({**self.prepared, "rows": rows}, "a method changes weights that rest")
             batches = self.trainer.batches({"rows": rows})("rows")
             tasks = [task.name for task in stage.tasks]
             found = predict(self.model, batches, tasks, self.fabric.autocast if mixed else nullcontext)
@@ -153,6 +180,8 @@ class Session:
         for i, stage in enumerate(self.stream.stages[: number + 1]):
             if i not in self.tests:
                 self.tests[i] = Prepared(stage.test, self.model.backbone, "test", memory, f"test of {stage.name}")
+            with self.cost.phase("features"):
+                self.features.attach(f"test of {stage.name}", self.tests[i])
             self.predictions[i] = self._predict(self.tests[i], stage)
         if not write or rank() or self.keeper.folder is None:
             return
@@ -179,7 +208,8 @@ class Session:
                 plan = torch.arange(len(self.prepared["train"])).split(self.config["batch_size"])
                 with self.cost.phase("train"), evaluating(self.model, self.methods, self._batches()), torch.no_grad():
                     batches = (move(b, self.fabric.device) for b in self.prepared["train"].batches(plan))
-                    head.fit((self.model.features(batch.x, name), batch.y[name]) for batch in batches)
+                    found = ((self.model.features(b.x, name, b.activations), b.y[name]) for b in batches)
+                    head.fit(found)
 
     def _check(self) -> None:
         """Mistakes that show once everything is built."""

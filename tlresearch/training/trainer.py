@@ -71,6 +71,9 @@ class Keeper(Protocol):
     def after_evaluation(self, position: Position) -> bool:
         """Told of every evaluation; returns whether to stop early."""
 
+    def cut(self, clock: Clock) -> None:
+        """Told that another set of parameters moves from now on: activations of what rests may be kept."""
+
     def thaw(self, names: list[str]) -> None:
         """Told which parameters begin to move in the middle of a stage, before they do."""
 
@@ -137,16 +140,20 @@ class Trainer:
         clock = self._clock(position, per_epoch)
         choose_trainable(self.model, self.methods, clock)
         set_modes(self.model, self.plan.bn)
+        keeper.cut(clock)
         if not any(p.requires_grad for p in self.model.parameters()):
             return  # only closed forms: nothing to step
         trial = next(self._batches(train, unlabelled, 0, 1))
         self.unreached, self.flops_per_row = freeze_unreached(self.model, self.gradients, self.methods, trial, clock)
         self._choose(clock, keeper)
         keeper.restore(self.optimizer)
-        for batch in self._batches(train, unlabelled, position.step, position.total):
+        batches = self._batches(train, unlabelled, position.step, position.total)
+        while position.step < position.total:
             clock = self._clock(position, per_epoch)
-            if position.step % per_epoch == 0 and position.step:
-                self._choose(clock, keeper)
+            if position.step % per_epoch == 0 and position.step and self._choose(clock, keeper):
+                keeper.cut(clock)
+                batches = self._batches(train, unlabelled, position.step, position.total)
+            batch = next(batches)
             self.step(batch, clock, meter)
             self.flops += self.flops_per_row * batch.rows
             position.step += 1
@@ -237,15 +244,15 @@ class Trainer:
         validation = position.history[-1] if position.history else {}
         return Clock(position.stage, position.step // per_epoch, position.step, position.total, validation)
 
-    def _choose(self, clock: Clock, keeper: Keeper) -> None:
-        """Asks the methods what moves; a changed answer means a new optimizer and a newly wrapped model."""
+    def _choose(self, clock: Clock, keeper: Keeper) -> bool:
+        """Asks the methods what moves; a changed answer (True) means a new optimizer and a newly wrapped model."""
         before = {name for name, p in self.model.named_parameters() if p.requires_grad}
         chosen = choose_trainable(self.model, self.methods, clock)
         for name in self.unreached:
             self.model.get_parameter(name).requires_grad_(False)
         set_modes(self.model, self.plan.bn)
         if chosen == self._trainable:
-            return
+            return False
         if self._trainable is not None:
             keeper.thaw([name for name, p in self.model.named_parameters() if p.requires_grad and name not in before])
         self._trainable = chosen
@@ -257,3 +264,4 @@ class Trainer:
             self.wrapped, self.stepper = self.model, self.optimizer
         else:
             self.wrapped, self.stepper = self.fabric.setup(self.model, self.optimizer)
+        return True
