@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,9 +14,10 @@ from tlresearch.config.compose import check, compose
 from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.results import store
 from tlresearch.results.announcement import announce
-from tlresearch.results.description import describe, lines, row, warnings
+from tlresearch.results.description import lines, row, warnings
 from tlresearch.results.environment import device, device_line
-from tlresearch.results.identity import identity, source_hashes
+from tlresearch.results.identity import identity
+from tlresearch.results.record import description, first_record, now
 from tlresearch.results.runs import Run
 from tlresearch.results.tracking import Trackers
 from tlresearch.training import launch
@@ -94,15 +93,15 @@ class Prepared(NamedTuple):
 
 def prepare(config: Mapping[str, Any]) -> Prepared:
     """Builds the data and the run's identity; checks what can be checked without building the model."""
-    from tlresearch.core.fingerprint import fingerprint
     from tlresearch.core.weights import Weights
-    from tlresearch.training.assemble import build_stream, check_fit, recommended_rates
+    from tlresearch.training.assemble import check_fit, recommended_rates
+    from tlresearch.training.memory import read_data
 
     store.writable(Path(config["store"]))
     launch.check_devices(config)
-    stream = build_stream(config)
+    stream, digest = read_data(config)
     check_fit(config, stream.spec)
-    rates, digest = recommended_rates(config), fingerprint(stream)
+    rates = recommended_rates(config)
     try:
         weights = Weights.parse(config["backbone"]["weights"]).digest(config["backbone"].get("model") or "")
     except ConfigError as error:
@@ -140,13 +139,13 @@ def _record(
     work: Callable[[Path], Mapping[str, Any]],
 ) -> Run:
     writes = fabric.is_global_zero
-    record = _first_record(prepared, config, overrides)
+    record = first_record(prepared, config, overrides)
     if writes:
-        record["data"]["description"] = describe(prepared.stream)
+        record["data"]["description"] = description(prepared)
         record["hardware"] = {**record["hardware"], "device": device(fabric)}
 
     def save(**values: Any) -> None:
-        record.update(values, updated=_now())
+        record.update(values, updated=now())
         if writes:
             store.write_record(prepared.folder, record)
 
@@ -190,47 +189,6 @@ def _announce(record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     announce(lines(found), otherwise=row("data", f"{found['name']}, as described above"))
 
 
-def _first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    from tlresearch.results.environment import hardware, versions
-
-    selection, spec = config["selection"], prepared.stream.spec
-    data = {
-        "fingerprint": prepared.fingerprint,
-        "spec": {**spec._asdict(), "tasks": [task._asdict() for task in spec.tasks]},
-        "stages": [
-            {
-                "name": s.name,
-                "train": len(s.train),
-                "validation": len(s.validation),
-                "test": len(s.test),
-                "unlabelled": 0 if s.unlabelled is None else len(s.unlabelled),
-            }
-            for s in prepared.stream.stages
-        ],
-    }
-    return {
-        "schema": store.SCHEMA,
-        "identity": prepared.identity,
-        "status": "running",
-        "overrides": list(overrides),
-        "config": dict(config),
-        "weights": prepared.weights,
-        "data": data,
-        "metric": f"test.{spec.tasks[0].metric}",
-        "learning_rates": prepared.rates._asdict(),
-        "selection": {
-            "rule": selection["name"],
-            **{k: v for k, v in selection.items() if k != "name"},
-            "oracle": _is_oracle(selection["name"]),
-        },
-        "sources": source_hashes(config),
-        "versions": versions(),
-        "hardware": hardware(),
-        "git": _commit(),
-        "started": _now(),
-    }
-
-
 def _existing(prepared: Prepared, config: Mapping[str, Any]) -> Run | None:
     """A run of this identity that must not be run again: done, failed (unless retried) or under way elsewhere."""
     record = store.read_record(prepared.folder)
@@ -270,22 +228,3 @@ def _outcome(folder: Path, failure: Mapping[str, Any] | None) -> Run:
     if record is None or record["status"] != "done":
         raise RunFailed(f"{folder}: {'no record' if record is None else record.get('error')}")
     return Run(folder, record)
-
-
-def _is_oracle(name: str) -> bool:
-    from tlresearch.config.registry import load
-
-    return bool(load("selection", name).oracle)
-
-
-def _commit() -> str | None:
-    """The commit of the working folder's repository, with "+" where it has changes; None outside one."""
-    try:
-        found = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -41,7 +41,7 @@ def test_kept_in_memory_or_made_on_the_fly_the_batches_are_the_same(digits_rows)
     assert kept.in_memory and not made.in_memory
     for one, other in zip(kept.batch(chosen), made.batch(chosen), strict=True):
         if isinstance(one, dict):
-            assert torch.equal(one["label"], other["label"])
+            assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
         else:
             assert torch.equal(one, other)
     plan = torch.arange(9).split(4)

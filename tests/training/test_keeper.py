@@ -19,7 +19,7 @@ class Highest(Selection):
 def keeper(model):
     model.backbone.fresh = frozenset()  # as if a weights file had given everything
     original = pristine(model.backbone)
-    return RunKeeper(CONFIG, model, {}, original, Highest(), dict, Cost())
+    return RunKeeper(CONFIG, model, {}, original, Highest(), dict, lambda clock: None, Cost())
 
 
 def evaluated(*values):

@@ -40,7 +40,7 @@ class Cut:
             raise CannotCut("it shares one block between several depths")
         parts = dict.fromkeys(["auto", *poolings]) if depth is None else [BLOCK]
         self.names = {part: f"{key}/{part}" for part in parts}
-        self._forms: list[Callable[[Tensor], Any]] = []
+        self.forms: list[Callable[[Tensor], Any]] = []  # how each block returns its activation, once it has been seen
 
     def compute(self, backbone: Backbone, x: Inputs) -> dict[str, Tensor]:
         """Preprocessed inputs → activations by name; in the backbone's mode, up to the cut and no further.
@@ -95,16 +95,16 @@ class Cut:
                 hook.remove()
         if calls != list(range(len(self.blocks))):
             raise CannotCut(f"its blocks are called in the order {calls}")
-        self._forms = [forms[i] for i in range(len(self.blocks))]
+        self.forms = [forms[i] for i in range(len(self.blocks))]
         return found[0]
 
     @contextmanager
     def _skipping(self, activation: Tensor) -> Iterator[None]:
         """Blocks in front hand on what they get; the last of them gives the activation."""
-        assert self._forms, "compute has to be called once before"
+        assert self.forms, "compute has to be called once before"
         kept = [block.__dict__.get("forward") for block in self.blocks]
         last = len(self.blocks) - 1
-        for i, (block, form) in enumerate(zip(self.blocks, self._forms, strict=True)):
+        for i, (block, form) in enumerate(zip(self.blocks, self.forms, strict=True)):
             block.forward = _given(form, activation) if i == last else _handing_on(form)
         try:
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypedDict
 
 import torch
@@ -68,6 +69,13 @@ class Rows:
 
     def __iter__(self) -> Iterable[Row]:
         return (self[i] for i in range(len(self)))
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """32 bytes a row that stand for its input: equal where the inputs are (files: their contents)."""
+        from tlresearch.core.fingerprint import of_input
+
+        return [of_input(self.inputs[i]) for i in self.positions.tolist()]
 
     def take(self, chosen: Tensor) -> Rows:
         """The rows at positions `chosen` (M,), in that order."""

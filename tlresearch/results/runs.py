@@ -96,11 +96,10 @@ class Run:
     @cached_property
     def stream(self) -> Stream:
         """The data it was trained on, read again; raises ConfigError where they are gone or have changed since."""
-        from tlresearch.core.fingerprint import fingerprint
-        from tlresearch.training.assemble import build_stream
+        from tlresearch.training.memory import read_data
 
-        stream = build_stream(self.config)
-        if fingerprint(stream) != look_up(self.record, "data.fingerprint"):
+        stream, fingerprint = read_data(self.config)
+        if fingerprint != look_up(self.record, "data.fingerprint"):
             raise ConfigError(Problem("dataset", "the data have changed since the run; put those of the run back"))
         return stream
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlresearch.config.build import build
@@ -17,6 +16,7 @@ from tlresearch.core.method import Method, uses
 from tlresearch.core.model import Model, pristine
 from tlresearch.core.seeding import seeded
 from tlresearch.core.types import Spec, Stream, Task
+from tlresearch.training.memory import fresh_backbone, read_data
 from tlresearch.training.parameters import Rates
 
 Config = Mapping[str, Any]
@@ -40,10 +40,8 @@ def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...]) -> Assembly:
         if made is not None:
             methods[name] = made
     problems.raise_any()
-    with seeded(config["seed"], "backbone"):
-        backbone = build("backbone", config["backbone"], spec=spec)
-    model = Model(backbone)
-    original = pristine(backbone)
+    model = Model(fresh_backbone(config, spec))
+    original = pristine(model.backbone)
     prepare_heads(model, config, tasks)
     for name, method in methods.items():
         with seeded(config["seed"], "method", name):
@@ -55,13 +53,7 @@ def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...]) -> Assembly:
 
 def build_stream(config: Config) -> Stream:
     """The stream of the configured dataset, test labels included."""
-    data_dir = Path(config["data_dir"]) if config["data_dir"] else None
-    dataset = build("dataset", config["dataset"], data_dir=data_dir)
-    try:
-        stream: Stream = dataset.stream()
-    except ConfigError as error:
-        raise error.below("dataset") from error
-    return stream
+    return read_data(config).stream
 
 
 def check_fit(config: Config, spec: Spec) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 from tlresearch.config.errors import ConfigError
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.batching import take
-from tlresearch.core.fingerprint import of_input
 from tlresearch.core.rows import Row, Rows
 from tlresearch.core.seeding import mix
 from tlresearch.core.types import TRAIN, Batch, Inputs
@@ -56,48 +55,59 @@ class Prepared:
 
     Kept in memory up to `memory_bytes`: equal shapes as one tensor, so that a batch is one gather; unequal ones as a
     list that is padded batch by batch. What does not fit is preprocessed again for every batch, by threads.
+
+    known: digest → preprocessed input of rows that earlier runs had; those of these rows are added.
     """
 
-    def __init__(self, rows: Rows, backbone: Backbone, split: str, memory_bytes: float, name: str) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        backbone: Backbone,
+        split: str,
+        memory_bytes: float,
+        name: str,
+        known: dict[bytes, Inputs] | None = None,
+    ) -> None:
         self.rows, self.backbone, self.split = rows, backbone, split
         self._tables: dict[str, Table] = {}
         self._lean = False
         self._preprocess = backbone.preprocess(split)
-        self._table: Batch | None = None
-        self._list: list[Row] | None = None
-        if not len(rows):
-            return
-        first = self._row(0)
-        if _bytes(first) * len(rows) > memory_bytes:
-            return
-        prepared = [first, *track((self._row(i) for i in range(1, len(rows))), f"preparing {name}", len(rows) - 1)]
-        stacks = type(backbone).collate is Backbone.collate and len({_shapes(row) for row in prepared}) == 1
-        if stacks:
-            self._table = backbone.collate(prepared)
-        else:
-            self._list = prepared
+        self._known = {} if known is None else known
+        self._memory_bytes, self._name = memory_bytes, name
+        if not all(digest in self._known for digest in rows.digests):  # or else nothing can go wrong later
+            self._kept  # noqa: B018  # so that rows that cannot be read show now
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @cached_property
+    def _kept(self) -> Batch | list[Row] | None:
+        """All rows preprocessed: as one batch where they stack, as a list where not, None where they are too many."""
+        rows = self.rows
+        if not len(rows):
+            return None
+        first = self._row(0)
+        if _bytes(first) * len(rows) > self._memory_bytes:
+            return None
+        others = (self._kept_row(i) for i in range(1, len(rows)))
+        prepared = [first, *track(others, f"preparing {self._name}", len(rows) - 1)]
+        if type(self.backbone).collate is Backbone.collate and len({_shapes(row) for row in prepared}) == 1:
+            return self.backbone.collate(prepared)
+        return prepared
+
     @property
     def in_memory(self) -> bool:
-        """Whether the preprocessed rows are kept in memory."""
-        return self._table is not None or self._list is not None
+        """Whether batches come out of memory."""
+        return self._lean or self._kept is not None
 
     @property
     def ragged(self) -> bool:
         """Whether rows differ in length, so that batches are padded."""
-        return self._list is not None
-
-    @cached_property
-    def digests(self) -> list[bytes]:
-        """32 bytes a row that stand for its input."""
-        return [of_input(self.rows.inputs[i]) for i in self.rows.positions.tolist()]
+        return isinstance(self._kept, list)
 
     def length(self, i: int) -> int:
         """How long row i is before padding; 0 where all are equal."""
-        return 0 if self._list is None else len(next(iter(_named(self._list[i]).values())))
+        return len(next(iter(_named(self._kept[i]).values()))) if isinstance(self._kept, list) else 0
 
     def attach(self, tables: Mapping[str, Table], lean: bool = False) -> None:
         """From now on batches bring these activations along. lean: without their inputs, which nobody looks at."""
@@ -108,7 +118,7 @@ class Prepared:
         if not self._tables:
             return self._inputs(positions)
         batch = self._labels(positions) if self._lean else self._inputs(positions)
-        longest = max(map(self.length, positions.tolist())) if self.ragged and not self._lean else None
+        longest = max(map(self.length, positions.tolist())) if not self._lean and self.ragged else None
         given = {name: table.rows(positions, longest) for name, table in self._tables.items()}
         return batch._replace(activations=given)
 
@@ -120,15 +130,23 @@ class Prepared:
         return Batch({}, y, rows.domain[positions], rows.index[positions], origin, rows.weight[positions])
 
     def _inputs(self, positions: Tensor) -> Batch:
-        if self._table is not None:
-            return take(self._table, positions)
-        if self._list is not None:
-            return self.backbone.collate([self._list[i] for i in positions.tolist()])
+        if isinstance(self._kept, Batch):
+            return take(self._kept, positions)
+        if self._kept is not None:
+            return self.backbone.collate([self._kept[i] for i in positions.tolist()])
         return self.backbone.collate([self._row(i) for i in positions.tolist()])
 
     def batches(self, plan: Iterable[Tensor]) -> Iterator[Batch]:
         """A batch for each tensor of positions; computed ahead by threads where rows are not in memory."""
         return map(self.batch, plan) if self.in_memory else ahead(self.batch, plan)
+
+    def _kept_row(self, i: int) -> Row:
+        digest = self.rows.digests[i]
+        if digest in self._known:
+            return {**self.rows[i], "input": self._known[digest]}
+        row = self._row(i)
+        self._known[digest] = row["input"]
+        return row
 
     def _row(self, i: int) -> Row:
         row = self.rows[i]

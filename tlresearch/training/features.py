@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tlresearch.config.errors import ConfigError
 from tlresearch.core.batching import move
-from tlresearch.core.distributed import broadcast, rank
+from tlresearch.core.distributed import broadcast
 from tlresearch.core.method import Method, uses
 from tlresearch.core.model import Model
 from tlresearch.core.prefix import CannotCut, Cut, front_tensors, frozen_depth
@@ -22,12 +23,13 @@ from tlresearch.core.seeding import seeded
 from tlresearch.core.types import Batch
 from tlresearch.training.data import Prepared
 from tlresearch.training.feature_key import describe_front
-from tlresearch.training.progress import track
+from tlresearch.training.feature_rows import FeatureRows
+from tlresearch.training.memory import memory
 from tlresearch.training.table import Entry
 
 logger = logging.getLogger("tlresearch")
-PROBED, CHUNK, ROWS = 8, 256e6, 128
-"""Rows of the equality probe; bytes of activations a file; rows of one forward pass."""
+PROBED = 8
+"""Rows of the equality probe."""
 
 FLOPS_PER_SECOND = {"cpu": 5e10, "cuda": 1e13, "mps": 1e12}
 READ, WRITE = 2e9, 5e8
@@ -38,6 +40,14 @@ _LEAN = ("trainable", "groups", "setup")
 
 Passes = Mapping[str, float]
 """Set of rows → how often this stage's training reads it."""
+
+
+class Proof(NamedTuple):
+    """That a cut gives the same on a batch. flops, size: operations and bytes of a row's activations."""
+
+    forms: list[Callable[[Tensor], Any]]
+    flops: float
+    size: float
 
 
 class FeatureCache:
@@ -60,10 +70,8 @@ class FeatureCache:
         self.config, self.model, self.methods, self.original = config, model, methods, original
         self.precision, self.terms, self.options = precision, terms, config["cache"]
         self.report: dict[str, Any] = {"used": False, "why": "no training yet"}
-        self.keys: dict[str, dict[str, Any]] = {}
-        self.entries: dict[str, dict[str, Entry]] = {}
+        self.rows = FeatureRows(Path(config["store"]) / "features", self.options, self._compute_on_device)
         self._versions: list[tuple[int, int]] = []
-        self.rows_computed = 0
 
     def plan(self, prepared: Mapping[str, Prepared], passes: Passes) -> None:
         """Cuts the model at the end of its frozen front where that pays, and attaches activations to the rows."""
@@ -91,15 +99,7 @@ class FeatureCache:
         if cut is None:
             rows.attach({})
             return
-        entries = self._entries(cut, rows.split)
-        digests = rows.digests
-        if rank() == 0:
-            self._fill(cut, entries, rows, digests, name)
-        broadcast(None)  # the other ranks read what the first has written
-        tables = {}
-        for key, entry in entries.items():
-            entry.refresh()
-            tables[key] = entry.table(digests, self.options["memory_gb"] * 1e9)
+        tables = self.rows.tables(cut, rows, name)
         rows.attach(tables, lean=cut.depth is None and not any(_reads_inputs(m) for m in self.methods.values()))
 
     def _plan(self, prepared: Mapping[str, Prepared], passes: Passes) -> None:
@@ -108,15 +108,14 @@ class FeatureCache:
         if refusal or depth == 0:
             raise CannotCut(refusal or "its first weights learn")
         train = prepared["train"]
-        batch = move(train.batch(torch.arange(min(PROBED, len(train)))), next(self.model.backbone.parameters()).device)
-        self._check_transform(batch)
+        device = next(self.model.backbone.parameters()).device
+
+        def batch() -> Batch:
+            return move(train.batch(torch.arange(min(PROBED, len(train)))), device)
+
         candidates = [depth] if depth is not None else [None, len(self.model.backbone.blocks())]
-        cut = self._first_equal(candidates, batch)
-        with FlopCounterMode(display=False) as counter:
-            given = self._compute(cut, batch)
-        flops = counter.get_total_flops() / batch.rows
-        size = sum(a.numel() * (2 if self.options["dtype"] == "float16" else 4) for a in given.values()) / batch.rows
-        pays, why = broadcast(self._estimate(cut, prepared, passes, flops, size))
+        cut, proof = self._first_equal(candidates, batch)
+        pays, why = broadcast(self._estimate(cut, prepared, passes, proof))
         if not pays and self.options["features"] != "always":
             raise CannotCut(why)
         self.model.cut = cut
@@ -147,7 +146,7 @@ class FeatureCache:
         if not all(torch.equal(a, b) for a, b in pairs):  # type: ignore[arg-type]
             raise CannotCut("training rows are augmented")
 
-    def _first_equal(self, depths: list[int | None], batch: Batch) -> Cut:
+    def _first_equal(self, depths: list[int | None], batch: Callable[[], Batch]) -> tuple[Cut, Proof]:
         """The first cut whose outputs and loss terms on a batch are those of the whole network."""
         reason: Exception = CannotCut("")
         for depth in depths:
@@ -159,14 +158,25 @@ class FeatureCache:
                 self.model.cut = None
         raise reason
 
-    def _equal_cut(self, depth: int | None, batch: Batch) -> Cut:
-        backbone, poolings = self.model.backbone, self.model.pooling.values()
+    def _equal_cut(self, depth: int | None, batch: Callable[[], Batch]) -> tuple[Cut, Proof]:
+        """The cut, proven on the batch; not again where an earlier run of this process has proven it."""
         key = describe_front(self.config, self.model, depth, self.original)
-        cut = Cut(backbone, depth, poolings, Entry(Path(), key).folder.name)
-        self.keys[cut.key] = key
+        cut = Cut(self.model.backbone, depth, self.model.pooling.values(), Entry(Path(), key).folder.name)
+        self.rows.keys[cut.key] = key
+        behind = json.dumps([self.config[name] for name in ("method", "head", "heads")], sort_keys=True)
+        proof: Proof | None = memory.get(("equal", cut.key, behind))
+        if proof is None:
+            proof = self._prove(cut, batch())
+            memory.keep(("equal", cut.key, behind), proof)
+        cut.forms = proof.forms
+        return cut, proof
+
+    def _prove(self, cut: Cut, batch: Batch) -> Proof:
+        self._check_transform(batch)
         tolerance = TOLERANCE[self.options["dtype"]] if self.config["precision"] == "32-true" else 2e-2
         expected = self._answers(batch)
-        given = batch._replace(activations=self._compute(cut, batch))
+        with FlopCounterMode(display=False) as counter:
+            given = batch._replace(activations=self._compute(cut, batch))
         self.model.cut = cut
         try:
             found = self._answers(given)
@@ -177,7 +187,8 @@ class FeatureCache:
             difference = float((found[name] - value).abs().max()) if value.numel() else 0.0
             if not difference <= tolerance * scale:
                 raise CannotCut(f"{name} differs by {difference:.2g} on a batch when it starts from activations")
-        return cut
+        size = sum(a.numel() * a.element_size() for a in given.activations.values())
+        return Proof(cut.forms, counter.get_total_flops() / batch.rows, size / batch.rows)
 
     def _answers(self, batch: Batch) -> dict[str, Tensor]:
         """Logits and loss terms, with the same random numbers each time."""
@@ -187,6 +198,9 @@ class FeatureCache:
             terms = self.terms(batch)
         logits = {f"the output for {task}": value.detach().float() for task, value in out.logits.items()}
         return {**logits, **{name: value.detach().float() for name, value in terms.items()}}
+
+    def _compute_on_device(self, cut: Cut, batch: Batch) -> dict[str, Tensor]:
+        return self._compute(cut, move(batch, next(self.model.backbone.parameters()).device))
 
     def _compute(self, cut: Cut, batch: Batch) -> dict[str, Tensor]:
         """Activations as they are kept: on the CPU they may be half as wide."""
@@ -200,70 +214,18 @@ class FeatureCache:
         return {name: activation.to(dtype) for name, activation in found.items()}
 
     def _estimate(
-        self, cut: Cut, prepared: Mapping[str, Prepared], passes: Passes, flops: float, size: float
+        self, cut: Cut, prepared: Mapping[str, Prepared], passes: Passes, proof: Proof
     ) -> tuple[bool, str]:
         """Whether reading is cheaper than computing; one pass more is counted for the next run of the store."""
-        total = missing = 0.0
+        total, missing, flops, size = 0.0, 0.0, proof.flops, proof.size
         for name, rows in prepared.items():
             total += (passes.get(name, 1.0) + 1) * len(rows)
-            entries = self._entries(cut, rows.split)
-            missing += max(len(entry.missing(rows.digests)) for entry in entries.values())
+            missing += self.rows.missing(cut, rows)
         device = next(self.model.backbone.parameters()).device.type
         saved = (total - missing) * flops / FLOPS_PER_SECOND.get(device, FLOPS_PER_SECOND["cpu"])
         cost = missing * size / WRITE + total * size / READ
         row = f"a row is {flops / 1e6:.3g} MFLOP or {size / 1e3:.3g} kB, read {total / max(missing, 1):.3g} times"
         return saved > cost, f"reading {'pays' if saved > cost else 'does not pay'}: {row}"
-
-    def _entries(self, cut: Cut, split: str) -> dict[str, Entry]:
-        """Name of an activation → its folder, for rows preprocessed as in `split`."""
-        found = self.entries.get(cut.key + split)
-        if found is None:
-            home = Path(self.config["store"]) / "features"
-            key = self.keys[cut.key]
-            found = {name: Entry(home, {**key, "split": split, "part": part}) for part, name in cut.names.items()}
-            self.entries[cut.key + split] = found
-        for entry in found.values():
-            entry.refresh()
-        return found
-
-    def _fill(self, cut: Cut, entries: Mapping[str, Entry], rows: Prepared, digests: list[bytes], name: str) -> None:
-        """Computes what is in no file yet, the shortest rows first, so that little of a batch is padding."""
-        needed = sorted({i for entry in entries.values() for i in entry.missing(digests)}, key=rows.length)
-        seen: set[bytes] = set()
-        needed = [i for i in needed if not (digests[i] in seen or seen.add(digests[i]))]  # type: ignore[func-returns-value]
-        device = next(self.model.backbone.parameters()).device
-        waiting: dict[str, list[Tensor]] = {key: [] for key in entries}
-        kept: list[bytes] = []
-
-        def write() -> None:
-            for key, entry in entries.items():
-                ragged = cut.depth is not None and rows.ragged
-                entry.add(kept, waiting[key], ragged=ragged, max_bytes=self.options["max_gb"] * 1e9)
-                waiting[key] = []
-            kept.clear()
-
-        parts = [needed[i : i + ROWS] for i in range(0, len(needed), ROWS)]
-        for part in track(parts, f"features of {name}", len(parts)):
-            batch = move(rows.batch(torch.tensor(part)), device)
-            for key, activation in self._compute(cut, batch).items():
-                waiting[key] += _single(activation.cpu(), rows, part, cut)
-            kept += [digests[i] for i in part]
-            if sum(a.numel() * a.element_size() for found in waiting.values() for a in found) > CHUNK:
-                write()
-        if kept:
-            write()
-        self.rows_computed += len(needed)
-
-
-def _single(activation: Tensor, rows: Prepared, part: list[int], cut: Cut) -> Iterator[Tensor]:
-    """The rows of a batch one by one, without what the padding of their inputs has become."""
-    if cut.depth is None or not rows.ragged:
-        return iter(activation)
-    longest = max(map(rows.length, part))
-    if activation.ndim < 2 or activation.shape[1] != longest:
-        raise CannotCut("its activations are not as long as its inputs, so padding cannot be told from rows")
-    return (activation[k, : rows.length(i)] for k, i in enumerate(part))
-
 
 def _reads_inputs(method: Method) -> bool:
     """Whether a method has a hook in which it could look at a batch's inputs."""

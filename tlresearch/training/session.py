@@ -16,6 +16,7 @@ from tlresearch.core.batching import move
 from tlresearch.core.distributed import rank, ranks
 from tlresearch.core.method import Batches, uses
 from tlresearch.core.model import changed_names
+from tlresearch.core.rows import Rows
 from tlresearch.core.seeding import reseed, seeded
 from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Batch, Clock, Stage, Stream
@@ -27,6 +28,7 @@ from tlresearch.training.evaluate import Predictions, evaluating, metrics, predi
 from tlresearch.training.features import FeatureCache
 from tlresearch.training.keeper import MODEL, RunKeeper
 from tlresearch.training.logits import write_logits
+from tlresearch.training.memory import prepared_inputs
 from tlresearch.training.parameters import Rates, checkpoint_blocks, recalibrate
 from tlresearch.training.reach import leaving_no_trace
 from tlresearch.training.scores import stage_row, summarise
@@ -84,7 +86,7 @@ class Session:
         return {
             **summarise(self.stream, self.keeper.finished, self.predictions),
             "unreached": self.trainer.unreached,
-            "features": {**self.features.report, "rows_computed": self.features.rows_computed},
+            "features": {**self.features.report, "rows_computed": self.features.rows.computed},
             "cost": self._cost(),
         }
 
@@ -119,15 +121,18 @@ class Session:
 
     def _prepare(self, stage: Stage) -> None:
         """Preprocesses the stage's rows; labels of test rows are masked here already."""
-        memory = self.config["cache"]["memory_gb"] * 1e9
         parts = {"train": stage.train, "validation": stage.validation, "unlabelled": stage.unlabelled}
         with self.cost.phase("prepare"):
             self.stage = stage
             self.prepared = {
-                name: Prepared(rows, self.model.backbone, "train" if name == "train" else "test", memory, name)
+                name: self._prepared(rows, "train" if name == "train" else "test", name)
                 for name, rows in parts.items()
                 if rows is not None
             }
+
+    def _prepared(self, rows: Rows, split: str, name: str) -> Prepared:
+        known = prepared_inputs(self.config, self.stream.spec, split)
+        return Prepared(rows, self.model.backbone, split, self.config["cache"]["memory_gb"] * 1e9, name, known)
 
     def _cut(self, clock: Clock) -> None:
         """Keeps the activations of what rests from now on, where that pays."""
@@ -176,10 +181,9 @@ class Session:
 
     def _test(self, number: int, *, write: bool) -> None:
         """Predictions on the test rows of every stage so far; at the end writes logits and the reported weights."""
-        memory = self.config["cache"]["memory_gb"] * 1e9
         for i, stage in enumerate(self.stream.stages[: number + 1]):
             if i not in self.tests:
-                self.tests[i] = Prepared(stage.test, self.model.backbone, "test", memory, f"test of {stage.name}")
+                self.tests[i] = self._prepared(stage.test, "test", f"test of {stage.name}")
             with self.cost.phase("features"):
                 self.features.attach(f"test of {stage.name}", self.tests[i])
             self.predictions[i] = self._predict(self.tests[i], stage)

@@ -46,6 +46,10 @@ class Table:
         if not self.ragged and size <= memory_bytes:
             self.whole = self._gather(places)
 
+    def bytes(self) -> float:
+        """What it takes of the memory (a mapped file takes none)."""
+        return 0.0 if self.whole is None else float(self.whole.numel() * self.whole.element_size())
+
     def rows(self, positions: Tensor, length: int | None) -> Tensor:
         """The activations at `positions` (B,); those that differ in length are filled up with zeros to `length`."""
         if self.whole is not None:
@@ -83,6 +87,8 @@ class Entry:
     def refresh(self) -> None:
         """Looks for files that others have written meanwhile."""
         there = set(self.folder.glob("*.safetensors"))
+        for gone in self._read.keys() - there:  # an entry that made room for others
+            del self._read[gone]
         for path in sorted(there - self._read.keys()):
             found = _load(path)
             if found is None:
