@@ -125,12 +125,12 @@ def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
     try:
         with launch.determinism(config["deterministic"]):
             work = Work(config, prepared.stream, fabric, prepared.rates, trackers.log)
-            return _record(prepared, config, overrides, fabric, trackers, work.run)
+            return record_run(prepared, config, overrides, fabric, trackers, work.run)
     finally:
         launch.end_ranks()
 
 
-def _record(
+def record_run(
     prepared: Prepared,
     config: Mapping[str, Any],
     overrides: Sequence[str],
@@ -138,6 +138,7 @@ def _record(
     trackers: Trackers,
     work: Callable[[Path], Mapping[str, Any]],
 ) -> Run:
+    """Does a run's work in its folder, with its record kept from start to end, failure and interruption included."""
     writes = fabric.is_global_zero
     record = first_record(prepared, config, overrides)
     if writes:
@@ -171,7 +172,8 @@ def _record(
     finally:
         trackers.finish()
     size = sum(file.stat().st_size for file in prepared.folder.rglob("*") if file.is_file()) if writes else 0
-    cost = {**results["cost"], "seconds_total": time.perf_counter() - start, "bytes_on_disk": size}
+    before = results["cost"].get("seconds_total", 0.0)  # what was done for it together with other runs
+    cost = {**results["cost"], "seconds_total": before + time.perf_counter() - start, "bytes_on_disk": size}
     save(**{**results, "cost": cost}, status="done", error=None)
     if writes:
         (prepared.folder / "state.safetensors").unlink(missing_ok=True)

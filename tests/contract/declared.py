@@ -16,15 +16,18 @@ EPOCH = 3
 """Steps: 24 rows by 8. The same rows are compared, so that the order of the batches does not matter."""
 
 
-def declared_names(session: Session) -> set[str]:
-    """Parameters of the backbone that some method declares at some time, all of them where none has an opinion."""
+def declared_names(session: Session, steps: int | None = None) -> set[str]:
+    """Parameters of the backbone that some method declares at some time, all of them where none has an opinion.
+
+    steps: looks at each stage's first ones alone.
+    """
     from tlresearch.core.types import Clock
 
     opinions = []
     for number, stage in enumerate(session.stream.stages):
         rows, trainer = len(stage.train), session.trainer
         total, per_epoch = trainer.total_steps(rows), trainer.steps_per_epoch(rows)
-        for step in range(total):
+        for step in range(total if steps is None else steps):
             clock = Clock(number, step // per_epoch, step, total, {})
             said = [method.trainable(session.model, clock) for method in session.methods.values()]
             opinions += [None if opinion is None else {id(p) for p in opinion} for opinion in said]
@@ -43,7 +46,8 @@ def check_declared(run: Finished) -> None:
     learning = declared - set(run.session.trainer.unreached)
     changed = {name for name in declared if not equal(run.start[name], run.state[name])}
     assert changed <= learning, f"said to be unreached, and moved: {sorted(changed - learning)}"
-    assert len(changed) >= len(learning) / 2, f"declared and reached, and at rest: {sorted(learning - changed)[:8]}"
+    early = learning & declared_names(run.session, 1)  # what thaws at the end may move after the selected evaluation
+    assert len(changed & early) >= len(early) / 2, f"declared and reached, and at rest: {sorted(early - changed)[:8]}"
     assert any(not equal(tensor, run.state[name]) for name, tensor in run.start.items() if name.startswith("heads."))
 
 

@@ -107,13 +107,15 @@ def install() -> None:
     for plugin in (RegistrySource, RegistrySearchPath):
         Plugins.instance().register(plugin)
     from hydra_plugins.tlresearch import install_sweeper  # not before: Hydra's first look loads the classes below anew
+    from hydra_plugins.tlresearch.fused import install_launcher
 
     install_sweeper()
+    install_launcher()
 
 
 def sweep_folder(launcher: str, store: str) -> str:
     """Where a launcher keeps its files: temporary on one machine, below the store for the nodes of a cluster."""
-    if "basic_launcher" not in launcher and "joblib" not in launcher:
+    if not any(local in launcher for local in ("basic_launcher", "joblib", "fused")):
         return str(Path(store).absolute() / ".sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S"))
     folder, owner = tempfile.mkdtemp(prefix="tlresearch_sweep_"), os.getpid()
     atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)

@@ -30,8 +30,8 @@ class Assembly(NamedTuple):
     original: dict[int, int]
 
 
-def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...]) -> Assembly:
-    """Backbone, the heads of `tasks` and the methods; all mistakes are collected and raised together."""
+def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...], backbone: Backbone | None = None) -> Assembly:
+    """Backbone (a fresh one but where one is given), the heads of `tasks` and the methods; all mistakes at once."""
     problems = Problems()
     problems.attempt("", lambda: check_fit(config, spec))
     methods: dict[str, Method] = {}
@@ -40,7 +40,7 @@ def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...]) -> Assembly:
         if made is not None:
             methods[name] = made
     problems.raise_any()
-    model = Model(fresh_backbone(config, spec))
+    model = Model(fresh_backbone(config, spec) if backbone is None else backbone)
     original = pristine(model.backbone)
     prepare_heads(model, config, tasks)
     for name, method in methods.items():

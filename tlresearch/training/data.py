@@ -101,6 +101,11 @@ class Prepared:
         return self._lean or self._kept is not None
 
     @property
+    def lean(self) -> bool:
+        """Whether batches bring activations instead of inputs."""
+        return self._lean
+
+    @property
     def ragged(self) -> bool:
         """Whether rows differ in length, so that batches are padded."""
         return isinstance(self._kept, list)

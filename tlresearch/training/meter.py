@@ -46,6 +46,10 @@ class Meter:
         if (step + 1) % self.every == 0:  # not a count of steps: resumed runs read at the same places
             self.flush(step + 1)
 
+    def take(self, name: str, sums: Tensor, steps: int, rows: int) -> None:
+        """One term's sum (1,) over steps that were added up elsewhere."""
+        self.names, self.sums, self.steps, self.rows = (name,), sums, steps, rows
+
     def flush(self, step: int) -> None:
         """Reads the means since the last time, logs them with the speed, and raises on a non-finite term."""
         if self.sums is None or not self.steps:

@@ -12,6 +12,7 @@ from torch import nn
 
 from tlresearch.config.build import build
 from tlresearch.config.errors import Problems, fail
+from tlresearch.core.backbone import Backbone
 from tlresearch.core.batching import move
 from tlresearch.core.distributed import rank, ranks
 from tlresearch.core.method import Batches, uses
@@ -44,14 +45,26 @@ class Session:
     Args:
         config: resolved configuration; stream: with test labels, which only `evaluate` sees.
         log: takes values by name and the number of steps since the run began.
+        backbone: one that another session has built and that no method touches; None = a fresh one.
     """
 
+    trained = False
+    """Whether the stage's steps were taken elsewhere, together with those of other runs."""
+
     def __init__(
-        self, config: Config, stream: Stream, fabric: Fabric, rates: Rates, log: Callable[[dict[str, float], int], None]
+        self,
+        config: Config,
+        stream: Stream,
+        fabric: Fabric,
+        rates: Rates,
+        log: Callable[[dict[str, float], int], None],
+        backbone: Backbone | None = None,
     ) -> None:
         self.config, self.stream, self.fabric, self.cost = config, stream, fabric, Cost()
         with self.cost.phase("prepare"):
-            self.model, self.methods, self.original = assemble(config, stream.spec, stream.stages[0].tasks)
+            self.model, self.methods, self.original = assemble(
+                config, stream.spec, stream.stages[0].tasks, backbone
+            )
             self.model.to(fabric.device)
             self.make_optimizer = build("optimizer", config["optimizer"])
             self.schedule = build("schedule", config["schedule"])
@@ -102,7 +115,8 @@ class Session:
                 reseed(self.config["seed"], "stage start", number, name)
                 method.on_stage_start(self.model, seen, batches)
         with self.cost.phase("train"):
-            self.trainer.fit(self.prepared["train"], self.prepared.get("unlabelled"), self.position, self.keeper)
+            if not self.trained:
+                self.trainer.fit(self.prepared["train"], self.prepared.get("unlabelled"), self.position, self.keeper)
             self.keeper.back_to_best()
             self._recalibrate()
         self._fit_closed_forms(stage)

@@ -130,26 +130,14 @@ class Trainer:
 
     def fit(self, train: Prepared, unlabelled: Prepared | None, position: Position, keeper: Keeper) -> None:
         """Takes the steps of one stage from `position` on; evaluates each epoch or every `evaluate_every` steps."""
-        position.total = self.total_steps(len(train))
+        meter = self.begin(train, unlabelled, position, keeper)
+        if meter is None:
+            return
         per_epoch = self.steps_per_epoch(len(train))
         every = self.plan.evaluate_every or per_epoch
-        for name in self.unreached:  # by the loss of an earlier stage; this one's may reach it
-            self.model.get_parameter(name).requires_grad_(True)
-        self.optimizer, self._trainable, self.unreached = None, None, []
-        meter = Meter(self.log, self.plan.log_every, position.total, self.steps_before, self.plan.progress)
-        clock = self._clock(position, per_epoch)
-        choose_trainable(self.model, self.methods, clock)
-        set_modes(self.model, self.plan.bn)
-        keeper.cut(clock)
-        if not any(p.requires_grad for p in self.model.parameters()):
-            return  # only closed forms: nothing to step
-        trial = next(self._batches(train, unlabelled, 0, 1))
-        self.unreached, self.flops_per_row = freeze_unreached(self.model, self.gradients, self.methods, trial, clock)
-        self._choose(clock, keeper)
-        keeper.restore(self.optimizer)
         batches = self._batches(train, unlabelled, position.step, position.total)
         while position.step < position.total:
-            clock = self._clock(position, per_epoch)
+            clock = self.clock(position, per_epoch)
             if position.step % per_epoch == 0 and position.step and self._choose(clock, keeper):
                 keeper.cut(clock)
                 batches = self._batches(train, unlabelled, position.step, position.total)
@@ -158,20 +146,48 @@ class Trainer:
             self.flops += self.flops_per_row * batch.rows
             position.step += 1
             evaluated = position.step % every == 0 or position.step == position.total
-            if evaluated:
-                meter.flush(position.step)
-                position.history.append(keeper.evaluate())
-                last = position.history[-1]
-                self.log(
-                    {f"validation/{name}": value for name, value in last.items()}, self.steps_before + position.step
-                )
-                meter.metric(last)
-                meter.restart()
-                set_modes(self.model, self.plan.bn)
-                if keeper.after_evaluation(position):
-                    break
+            if evaluated and self.evaluate(position, meter, keeper):
+                break
             if (evaluated or position.step % self.plan.log_every == 0) and keeper.due():
                 keeper.save(position)  # only where the meter was read: no term is lost or non-finite
+        self.end(position, meter)
+
+    def begin(
+        self, train: Prepared, unlabelled: Prepared | None, position: Position, keeper: Keeper
+    ) -> Meter | None:
+        """All that comes before a stage's first step; None where nothing is to be stepped (closed forms alone)."""
+        position.total = self.total_steps(len(train))
+        per_epoch = self.steps_per_epoch(len(train))
+        for name in self.unreached:  # by the loss of an earlier stage; this one's may reach it
+            self.model.get_parameter(name).requires_grad_(True)
+        self.optimizer, self._trainable, self.unreached = None, None, []
+        meter = Meter(self.log, self.plan.log_every, position.total, self.steps_before, self.plan.progress)
+        clock = self.clock(position, per_epoch)
+        choose_trainable(self.model, self.methods, clock)
+        set_modes(self.model, self.plan.bn)
+        keeper.cut(clock)
+        if not any(p.requires_grad for p in self.model.parameters()):
+            return None
+        trial = next(self._batches(train, unlabelled, 0, 1))
+        self.unreached, self.flops_per_row = freeze_unreached(self.model, self.gradients, self.methods, trial, clock)
+        self._choose(clock, keeper)
+        keeper.restore(self.optimizer)
+        return meter
+
+    def evaluate(self, position: Position, meter: Meter, keeper: Keeper) -> bool:
+        """Validates; returns whether to stop early."""
+        meter.flush(position.step)
+        position.history.append(keeper.evaluate())
+        last = position.history[-1]
+        values = {f"validation/{name}": value for name, value in last.items()}
+        self.log(values, self.steps_before + position.step)
+        meter.metric(last)
+        meter.restart()
+        set_modes(self.model, self.plan.bn)
+        return keeper.after_evaluation(position)
+
+    def end(self, position: Position, meter: Meter) -> None:
+        """After a stage's last step."""
         meter.close()
         self.steps_before += position.step
 
@@ -240,7 +256,8 @@ class Trainer:
         else:
             yield from (move(batch, self.fabric.device) for batch in made)
 
-    def _clock(self, position: Position, per_epoch: int) -> Clock:
+    def clock(self, position: Position, per_epoch: int) -> Clock:
+        """Where a stage's training stands, for methods and schedule."""
         validation = position.history[-1] if position.history else {}
         return Clock(position.stage, position.step // per_epoch, position.step, position.total, validation)
 

@@ -1,0 +1,127 @@
+"""Runs of a sweep that differ in their heads alone, trained as one computation; each leaves its own record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from tlresearch import runner
+from tlresearch.config.compose import check
+from tlresearch.config.errors import ConfigError
+from tlresearch.results import store
+from tlresearch.results.identity import IRRELEVANT
+from tlresearch.results.tracking import Trackers
+
+FREE = ("optimizer", "schedule", "seed", "selection", "patience", "clip", "epochs", "steps", "batch_size")
+"""Top-level keys in which runs that train together may differ; beside them head.pooling and the drawing of labels."""
+
+FREE_DATA = ("labels_per_class", "sample_seed", "class_weights")
+AT_MOST = 128
+
+
+class _Run(NamedTuple):
+    config: dict[str, Any]
+    prepared: runner.Prepared
+    overrides: Sequence[str]
+
+
+def train_together(jobs: Sequence[tuple[DictConfig, Sequence[str]]]) -> int:
+    """Trains what can be trained together among a sweep's jobs, and says so; returns how many runs it has made.
+
+    Everything else, and whatever goes wrong here, is left to the ordinary way of running.
+    """
+    groups: dict[str, list[_Run]] = {}
+    for config, overrides in jobs:
+        found = _candidate(config, overrides)
+        if found is not None:
+            groups.setdefault(_key(found.config), []).append(found)
+    made = 0
+    for runs in groups.values():
+        for start in range(0, len(runs), AT_MOST):
+            part = runs[start : start + AT_MOST]
+            if len(part) > 1:
+                made += _train(part)
+    return made
+
+
+def _candidate(config: DictConfig, overrides: Sequence[str]) -> _Run | None:
+    """A run that is neither done nor begun and may train on features; its mistakes are told when it runs alone."""
+    try:
+        check(config)
+        plain = runner.resolve(config)
+        if not _plain(plain):
+            return None
+        prepared = runner.prepare(plain)
+        if store.read_record(prepared.folder) is not None:
+            return None
+    except ConfigError:
+        return None
+    return _Run(plain, prepared, list(overrides))
+
+
+def _plain(config: Mapping[str, Any]) -> bool:
+    single = config["devices"] == 1 and config["accumulate"] == 1 and config["precision"] == "32-true"
+    return single and config["predictor"] is None and bool(config["method"]) and config["cache"]["features"] != "never"
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in config.items() if key not in (*IRRELEVANT, *FREE)}
+    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key not in FREE_DATA}
+    kept["head"] = {key: value for key, value in config["head"].items() if key != "pooling"}
+    return json.dumps([kept, config["store"], config["cache"], config["log_every"]], sort_keys=True, default=str)
+
+
+class _Log:
+    """Keeps what is logged until the run's trackers have started."""
+
+    def __init__(self, trackers: Trackers) -> None:
+        self.trackers = trackers
+        self.waiting: list[tuple[Mapping[str, float], int]] = []
+
+    def __call__(self, values: Mapping[str, float], step: int) -> None:
+        self.waiting.append((values, step))
+
+    def flush(self) -> None:
+        for values, step in self.waiting:
+            self.trackers.log(values, step)
+        self.waiting.clear()
+
+
+def _train(runs: Sequence[_Run]) -> int:
+    from tlresearch.core.backbone import Backbone
+    from tlresearch.core.seeding import reseed
+    from tlresearch.training import launch
+    from tlresearch.training.fused import CannotJoin, Member, train_together as steps
+    from tlresearch.training.session import Session
+
+    fabric = launch.make_fabric(runs[0].config)
+    joined: list[tuple[_Run, Member, Trackers, _Log]] = []
+    backbone: Backbone | None = None
+    try:
+        for run in runs:
+            reseed(run.config["seed"])
+            trackers = Trackers(run.config, True)
+            log = _Log(trackers)
+            session = Session(run.config, run.prepared.stream, fabric, run.prepared.rates, log, backbone)
+            joined.append((run, Member(session), trackers, log))
+            backbone = session.model.backbone
+        print(f"{len(runs)} runs train together, over the same features", file=sys.stderr, flush=True)
+        ended = steps([member for _, member, _, _ in joined])
+    except (CannotJoin, ConfigError):
+        return 0
+    for run, member, trackers, log in joined:
+        if member in ended:
+
+            def finish(folder: Path, member: Member = member, log: _Log = log) -> Mapping[str, Any]:
+                results = member.session.run(folder)
+                log.flush()  # a run begins its history anew
+                before = sum(results["cost"].get(f"seconds_{phase}", 0.0) for phase in ("prepare", "features", "train"))
+                return {**results, "cost": {**results["cost"], "seconds_total": before}}
+
+            runner.record_run(run.prepared, run.config, run.overrides, fabric, trackers, finish)
+    return len(ended)
