@@ -12,6 +12,11 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweepe
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+WAITING = 500
+"""So many composed configurations are kept between validation and launch."""
 
 
 @dataclass
@@ -38,6 +43,24 @@ class GridSweeper(BasicSweeper):
     ) -> None:
         super().__init__(max_batch_size, dict(params or {}))
         self.grids = [dict(grid) for grid in grids or ()]
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As ever; a configuration that was composed to be validated is not composed again to be launched."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        loader = hydra_context.config_loader
+        compose, waiting = loader.load_sweep_config, dict[tuple[str, ...], DictConfig]()
+
+        def once(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+            key = tuple(sweep_overrides)
+            found = waiting.pop(key, None)
+            if found is None:
+                found = compose(master_config, sweep_overrides)
+                if len(waiting) < WAITING:
+                    waiting[key] = found
+            return found
+
+        if any(here in config.hydra.launcher._target_ for here in ("basic_launcher", "fused")):  # no other process
+            loader.load_sweep_config = once  # type: ignore[method-assign]
 
     def split_arguments(  # type: ignore[override]  # there it is a static method, called on the instance
         self, overrides: list[Override], max_batch_size: int | None

@@ -60,7 +60,8 @@ def load_model(model: Model, tensors: Mapping[str, Tensor]) -> None:
                 raise ValueError(
                     f"{name}: shape {tuple(tensor.shape)} in the checkpoint, {tuple(own[name].shape)} here"
                 )
-            own[name].copy_(tensor)
+            if not torch.equal(own[name], tensor.to(own[name])):  # a tensor's version tells whether it is at rest
+                own[name].copy_(tensor)
 
 
 def split_state(states: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -86,7 +86,7 @@ class Prepared:
         rows = self.rows
         if not len(rows):
             return None
-        first = self._row(0)
+        first = self._kept_row(0)
         if _bytes(first) * len(rows) > self._memory_bytes:
             return None
         others = (self._kept_row(i) for i in range(1, len(rows)))

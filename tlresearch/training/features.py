@@ -55,7 +55,7 @@ class FeatureCache:
 
     Args:
         config: resolved; cache.* and what the key is made of. original: `pristine(backbone)`.
-        precision: the run's autocast. terms: the loss terms of a batch as a step computes them, traces undone.
+        precision: the run's autocast. answers: outputs and loss terms of a batch as a step has them, traces undone.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class FeatureCache:
         methods: Mapping[str, Method],
         original: Mapping[int, int],
         precision: Callable[[], AbstractContextManager[Any]],
-        terms: Callable[[Batch], Mapping[str, Tensor]],
+        answers: Callable[[Batch], Mapping[str, Tensor]],
     ) -> None:
         self.config, self.model, self.methods, self.original = config, model, methods, original
-        self.precision, self.terms, self.options = precision, terms, config["cache"]
+        self.precision, self.answers, self.options = precision, answers, config["cache"]
         self.report: dict[str, Any] = {"used": False, "why": "no training yet"}
         self.rows = FeatureRows(Path(config["store"]) / "features", self.options, self._compute_on_device)
         self._versions: list[tuple[int, int]] = []
@@ -191,13 +191,9 @@ class FeatureCache:
         return Proof(cut.forms, counter.get_total_flops() / batch.rows, size / batch.rows)
 
     def _answers(self, batch: Batch) -> dict[str, Tensor]:
-        """Logits and loss terms, with the same random numbers each time."""
-        with seeded("probe"), torch.no_grad(), self.precision():
-            out = self.model(batch.x, batch.activations)
+        """Outputs and loss terms, with the same random numbers each time."""
         with seeded("probe"):
-            terms = self.terms(batch)
-        logits = {f"the output for {task}": value.detach().float() for task, value in out.logits.items()}
-        return {**logits, **{name: value.detach().float() for name, value in terms.items()}}
+            return {name: value.detach().float() for name, value in self.answers(batch).items()}
 
     def _compute_on_device(self, cut: Cut, batch: Batch) -> dict[str, Tensor]:
         return self._compute(cut, move(batch, next(self.model.backbone.parameters()).device))

@@ -30,7 +30,7 @@ from tlresearch.training.features import FeatureCache
 from tlresearch.training.keeper import MODEL, RunKeeper
 from tlresearch.training.logits import write_logits
 from tlresearch.training.memory import prepared_inputs
-from tlresearch.training.parameters import Rates, checkpoint_blocks, recalibrate
+from tlresearch.training.parameters import Rates, checkpoint_blocks, choose_trainable, recalibrate
 from tlresearch.training.reach import leaving_no_trace
 from tlresearch.training.scores import stage_row, summarise
 from tlresearch.training.trainer import Plan, Position, Trainer
@@ -84,7 +84,7 @@ class Session:
             if config["compile"]:
                 self.model.backbone.compile()
         self.features = FeatureCache(
-            config, self.model, self.methods, self.original, self.trainer.gradients.precision, self._terms
+            config, self.model, self.methods, self.original, self.trainer.gradients.precision, self._answers
         )
         self.tests: dict[int, Prepared] = {}
         self.predictions: dict[int, dict[str, Predictions]] = {}
@@ -111,6 +111,7 @@ class Session:
             self._prepare(stage)
         batches, seen = self._batches(), stage.without_test_labels()
         if fresh:
+            choose_trainable(self.model, self.methods, self._start()._replace(stage=number))
             for name, method in self.methods.items():
                 reseed(self.config["seed"], "stage start", number, name)
                 method.on_stage_start(self.model, seen, batches)
@@ -158,14 +159,15 @@ class Session:
         with self.cost.phase("features"):
             self.features.plan(self.prepared, passes)
 
-    def _terms(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """The loss terms of a batch, as a step would compute them, without leaving a trace."""
+    def _answers(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Outputs and loss terms of a batch, as a step would compute them, without leaving a trace."""
         with leaving_no_trace(self.model, self.methods):
             for method in self.trainer.hooks["batch"]:
                 batch = method.batch(self.model, batch, self._start())
             with torch.no_grad(), self.trainer.gradients.precision():
                 out = self.model(batch.x, batch.activations)
-                return self.trainer.gradients.terms(batch, out, self._start())
+                terms = self.trainer.gradients.terms(batch, out, self._start())
+        return {**terms, **{f"the output for {task}": logits for task, logits in out.logits.items()}}
 
     def _batches(self) -> Batches:
         return self.trainer.batches(self.prepared)

@@ -1,0 +1,163 @@
+"""What sharing saves: sweeps of tlresearch beside the same work done run by run, whole processes on the clock.
+
+    OMP_NUM_THREADS=2 python bench/sweeps.py probes --data ../shared/data    # 64 probes on CLINC150, about 15 minutes
+    OMP_NUM_THREADS=2 python bench/sweeps.py blocks                          # top blocks, gradual unfreezing
+    OMP_NUM_THREADS=2 python bench/sweeps.py pipeline starts                 # pipelines; time between two runs
+
+Every figure is a ratio of wall times measured one after the other on the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RATES = "1e-4,3e-4,1e-3,2e-3,3e-3,5e-3,1e-2,3e-2"
+DECAYS = "0,0.001,0.01,0.1"
+FROZEN_RUNS = 2
+"""So many of the 64 runs of transformers.Trainer are measured; the rest is multiplied."""
+
+
+def train(*overrides: str, store: Path, multirun: bool = False) -> float:
+    """Seconds of one `tlresearch train`, from its start to its end."""
+    command = [sys.executable, "-m", "tlresearch", "train", *(["-m"] if multirun else []), *overrides]
+    return run([*command, f"store={store}", "progress=false", "accelerator=cpu"])
+
+
+def run(command: Sequence[str]) -> float:
+    environment = {**os.environ, "TLRESEARCH_PLUGINS": str(HERE / "plugins")}
+    start = time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return time.perf_counter() - start
+
+
+def records(store: Path) -> list[dict[str, Any]]:
+    """The records of all runs of a store, in the order they were started."""
+    found = [json.loads(file.read_text()) for file in store.glob("*/run.json")]
+    return sorted(found, key=lambda record: str(record["started"]))
+
+
+def tell(name: str, value: float, target: str) -> None:
+    print(f"{name:<72}{value:>8.2f}   target {target}", flush=True)
+
+
+def clinc150(data: Path, folder: Path) -> Path:
+    """The in-scope rows as CSV files; their texts and labels are the published ones."""
+    with gzip.open(data / "clinc150/data_full.json.gz", "rt", encoding="utf-8") as file:
+        splits = json.load(file)
+    folder.mkdir(parents=True)
+    for split, name in (("train", "train"), ("val", "validation"), ("test", "test")):
+        with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["text", "label"])
+            table.writerows(splits[split])
+    return folder
+
+
+def probes(data: Path, scratch: Path) -> None:
+    """8 rates × 4 weight decays × 2 seeds, 5 epochs of a linear probe on CLINC150 with MiniLM."""
+    path = clinc150(data, scratch / "clinc150")
+    base = ["backbone=minilm", "dataset=text_file", f"dataset.path={path}", "method=[probe]", "epochs=5"]
+    grid = [f"optimizer.lr={RATES}", f"optimizer.weight_decay={DECAYS}", "seed=0,1", "batch_size=32"]
+    cold = train(*base, *grid, "hydra/launcher=fused", store=scratch / "cold", multirun=True)
+    made = records(scratch / "cold")
+    assert len(made) == 64 and all(record["status"] == "done" for record in made), len(made)
+    best = max(record["metrics"]["test"]["accuracy"] for record in made)
+    print(f"64 probes from cold: {cold:.1f} s, test accuracy up to {best:.4f}")
+    seconds = {}
+    for store in ("together", "alone"):
+        shutil.copytree(scratch / "cold/features", scratch / store / "features")
+        launcher = "fused" if store == "together" else "basic"
+        seconds[store] = train(*base, *grid, f"hydra/launcher={launcher}", store=scratch / store, multirun=True)
+        print(f"64 probes on kept features, {store}: {seconds[store]:.1f} s")
+    differences = _differences(scratch / "together", scratch / "alone")
+    print(f"largest difference of a metric between together and alone: {differences:.2g}")
+    peer = [run([sys.executable, str(HERE / "frozen_trainer.py"), str(path), str(seed)]) for seed in range(FROZEN_RUNS)]
+    print(f"frozen encoder with transformers.Trainer, one run: {', '.join(f'{s:.1f}' for s in peer)} s")
+    tell("64 runs of transformers.Trainer (multiplied) / 64 probes from cold", 64 * statistics.mean(peer) / cold, "150")
+    tell("64 probes one by one / together, both on kept features", seconds["alone"] / seconds["together"], "3")
+
+
+def _differences(first: Path, second: Path) -> float:
+    """The largest difference of a number of `metrics` between records of one identity."""
+    worst = 0.0
+    for record in records(first):
+        other = json.loads((second / record["identity"] / "run.json").read_text())
+        worst = max(worst, *(abs(a - b) for a, b in zip(_numbers(record), _numbers(other), strict=True)))
+    return worst
+
+
+def _numbers(record: dict[str, Any]) -> list[float]:
+    test = record["metrics"]["test"]
+    return [value for _, value in sorted(test.items()) if isinstance(value, int | float)]
+
+
+def blocks(scratch: Path) -> None:
+    """MiniLM at 16 × 32 tokens, 5 epochs: the top two blocks and gradual unfreezing, with and without the cache."""
+    base = ["backbone=minilm", "dataset=bench_tokens", "batch_size=16", "epochs=5"]
+    cases = {
+        "top 2 blocks, cached": ["method=[partial]"],
+        "top 2 blocks, not cached": ["method=[partial]", "cache.features=never"],
+        "full fine-tuning": ["method=[finetune]"],
+        "gradual unfreezing, cached": ["method=[gradual_unfreezing]"],
+        "gradual unfreezing, not cached": ["method=[gradual_unfreezing]", "cache.features=never"],
+    }
+    seconds: dict[str, float] = {}
+    for i, (name, overrides) in enumerate(cases.items()):
+        store = scratch / f"blocks{i}"
+        train(*base, *overrides, store=store)
+        cost = records(store)[0]["cost"]
+        seconds[name] = sum(cost[f"seconds_{phase}"] for phase in ("train", "evaluate", "features"))
+        print(f"{name:<32}{seconds[name]:>8.1f} s of computing", flush=True)
+    top = seconds["top 2 blocks, cached"]
+    tell("top 2 blocks: not cached / cached", seconds["top 2 blocks, not cached"] / top, "1.4")
+    tell("full fine-tuning / top 2 blocks, cached", seconds["full fine-tuning"] / top, "2.2")
+    gradual = seconds["gradual unfreezing, not cached"] / seconds["gradual unfreezing, cached"]
+    tell("gradual unfreezing: not cached / cached", gradual, "–")
+
+
+def starts(scratch: Path) -> None:
+    """What lies between the work of two runs of a sweep in one process."""
+    rates = ",".join(f"{i}e-3" for i in range(1, 11))
+    base = ["backbone=minilm", "dataset=support", "method=[probe]", "steps=100", f"optimizer.lr={rates}"]
+    train(*base, store=scratch / "first", multirun=True)
+    shutil.copytree(scratch / "first/features", scratch / "starts/features")
+    whole = train(*base, store=scratch / "starts", multirun=True)
+    made = records(scratch / "starts")
+    work = [sum(r["cost"][f"seconds_{phase}"] for phase in ("train", "evaluate")) for r in made]
+    alone = scratch / "alone"
+    shutil.copytree(scratch / "first/features", alone / "features")
+    single = train(*base[:-1], "optimizer.lr=1e-3", store=alone)
+    between = (whole - single - sum(work[1:])) / 9
+    tell("seconds between two runs beyond their own work", between, "0.3 (s)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", nargs="+", choices=("probes", "blocks", "pipeline", "starts"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the public data sets")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tlresearch_bench_") as folder:
+        for case in arguments.case:
+            scratch = Path(folder) / case
+            scratch.mkdir()
+            probes(arguments.data, scratch) if case == "probes" else globals()[case](scratch)
+
+
+if __name__ == "__main__":
+    main()
