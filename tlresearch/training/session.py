@@ -14,7 +14,9 @@ from tlresearch.config.build import build
 from tlresearch.config.errors import Problems, fail
 from tlresearch.core.batching import move
 from tlresearch.core.distributed import rank, ranks
+from tlresearch.core.kinds import kind_of
 from tlresearch.core.method import Batches, uses
+from tlresearch.core.metrics import falls
 from tlresearch.core.model import changed_names
 from tlresearch.core.seeding import reseed, seeded
 from tlresearch.core.tracker import Selection
@@ -47,7 +49,8 @@ class Session:
     ) -> None:
         self.config, self.stream, self.fabric, self.cost = config, stream, fabric, Cost()
         with self.cost.phase("prepare"):
-            self.model, self.methods, self.original = assemble(config, stream.spec, stream.stages[0].tasks)
+            first = stream.stages[0]
+            self.model, self.methods, self.original = assemble(config, stream.spec, first.tasks, first.train)
             self.model.to(fabric.device)
             self.make_optimizer = build("optimizer", config["optimizer"])
             self.schedule = build("schedule", config["schedule"])
@@ -62,7 +65,7 @@ class Session:
             )
             self.keeper.trainer = self.trainer
             self.position = Position()
-            self._prepare(stream.stages[0])
+            self._prepare(first)
             self._try()
             if config["compile"]:
                 self.model.backbone.compile()
@@ -85,7 +88,7 @@ class Session:
     def _stage(self, number: int, stage: Stage) -> None:
         fresh = self.position.step == 0
         if fresh:
-            prepare_heads(self.model, self.config, stage.tasks)
+            prepare_heads(self.model, self.config, stage.tasks, stage.train)
         if stage is not self.stage:
             self._prepare(stage)
         batches, seen = self._batches(), stage.without_test_labels()
@@ -131,8 +134,8 @@ class Session:
         found = self._predict(self.prepared["validation"], self.stage)
         for task in self.stage.tasks:
             if task.name in found:
-                own = metrics(found[task.name])
-                values = {**own, **values}
+                own = metrics(found[task.name], kind_of(task))
+                values |= {name: value for name, value in own.items() if name not in values}  # the headline stays first
                 if len(self.stage.tasks) > 1:
                     values |= {f"{task.name}.{name}": value for name, value in own.items()}
         return values
@@ -230,10 +233,13 @@ class Session:
             self.model(move(rows, self.fabric.device).x)
 
     def _trial_metrics(self, value: float) -> dict[str, float]:
-        """Names as `_validate` gives them, each rate `value`."""
-        own = {"accuracy": value, "macro_f1": value, "loss": 1 - value}
-        tasks = self.stream.spec.tasks if len(self.stream.spec.tasks) > 1 else ()
-        return {**own, **{f"{task.name}.{name}": v for task in tasks for name, v in own.items()}}
+        """Names as `_validate` gives them, in their order: what is best when high is `value`, the rest 1 - value."""
+        tasks = self.stream.spec.tasks
+        own = {task.name: (*kind_of(task).metrics, "loss") for task in tasks}
+        names = dict.fromkeys(name for task in tasks for name in own[task.name])
+        if len(tasks) > 1:
+            names |= dict.fromkeys(f"{task.name}.{name}" for task in tasks for name in own[task.name])
+        return {name: 1 - value if falls(name) else value for name in names}
 
     def _start(self) -> Clock:
         return Clock(0, 0, 0, 1, {})
