@@ -127,8 +127,11 @@ def _usage(source: Source, folder: Path, names: list[str]) -> str:
         *feed,
         f'session = onnxruntime.InferenceSession("{FILE}")',
         "logits, *others = session.run(None, feed)",
-        'names = json.loads(session.get_modelmeta().custom_metadata_map["labels"])',
-        f'labels = [names["{task}"][i] for i in logits.argmax(-1)]',
+        *labels.decoding(
+            source,
+            'names = json.loads(session.get_modelmeta().custom_metadata_map["labels"])',
+            f'labels = [names["{task}"][i] for i in logits.argmax(-1)]',
+        ),
     )
     if source.run.spec.modality != "image":
         return lines
