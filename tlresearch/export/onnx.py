@@ -119,8 +119,7 @@ def _usage(source: Source, folder: Path, names: list[str]) -> str:
         feed = [f'feed = {{"{names[0]}": numpy.zeros({shape}, "{kind}")}}']
     task = next(iter(source.logits))
     lines = code(
-        "import json",
-        "",
+        *(("import json", "") if source.task.labels else ()),
         "import onnxruntime",
         *imports,
         "",
