@@ -12,8 +12,9 @@ from tlresearch import Batch, Clock, Method, Model, Output, Spec, register
 class Uncertainty(Method):
     """Learns the weights of the tasks' losses (Kendall, Gal and Cipolla, 2018, arXiv:1705.07115, equation 10).
 
-    L ← Σ_t exp(−s_t) · L_t + s_t / 2, with one learned log variance s_t = log σ_t² per classification task, 0 at the
-    start. Terms of other methods keep their weights.
+    L ← Σ_t exp(−s_t) · L_t + s_t / 2, with one learned log variance s_t = log σ_t² per task, 0 at the start; that of a
+    regression (equation 7, exp(−s_t) / 2) is the same with s_t shifted by log 2. Terms of other methods keep their
+    weights.
     """
 
     def setup(self, model: Model, spec: Spec) -> None:

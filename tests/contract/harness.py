@@ -24,6 +24,9 @@ NETS = {
 }
 """The tiny networks that every method is tried on: backbone, data and a rate that fine-tuning and probes bear."""
 
+NUMBERS = {"numbers": ("mlp", "contract_numbers", 0.01)}
+"""The same with a regression, for the heads that serve one; its data have one stage."""
+
 BASE = [
     "accelerator=cpu",
     "progress=false",
@@ -76,7 +79,7 @@ class Kit:
 
     def overrides(self, net: str) -> list[str]:
         """What composes the base of all runs on a network."""
-        backbone, dataset, rate = NETS[net]
+        backbone, dataset, rate = (NETS | NUMBERS)[net]
         chosen = [f"backbone={backbone}", f"dataset={dataset}", f"optimizer.lr={rate}"]
         return [*BASE, *chosen, *(f"backbone.{k}={_typed(v)}" for k, v in self.options("backbone", backbone).items())]
 

@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 
-from tlresearch import IGNORE
+from tlresearch.config.errors import ConfigError
 from tlresearch.core.fingerprint import fingerprint
+from tlresearch.core.kinds import kind_of
+from tlresearch.core.labels import labelled
 
 from . import registered
 from .harness import Kit
@@ -21,6 +23,16 @@ def stream(kit: Kit, name: str, **options):
     return kit.build("dataset", name, at=options, data_dir=None).stream()
 
 
+def has_classes(kit: Kit, name: str) -> bool:
+    return all(kind_of(task).classes for task in stream(kit, name).spec.tasks)
+
+
+def check_refused(kit: Kit, name: str, key: str, value) -> None:
+    with pytest.raises(ConfigError) as caught:
+        stream(kit, name, **{key: value})
+    assert any(key in problem.key for problem in caught.value.problems)
+
+
 @every_dataset
 def test_a_stream_is_a_function_of_its_arguments(kit: Kit, name: str) -> None:
     torch.manual_seed(0)
@@ -28,7 +40,8 @@ def test_a_stream_is_a_function_of_its_arguments(kit: Kit, name: str) -> None:
     torch.manual_seed(1)
     torch.rand(3)
     assert fingerprint(stream(kit, name)) == first
-    few = [stream(kit, name, labels_per_class=1, split_seed=seed, sample_seed=seed) for seed in (0, 1)]
+    drawn = {"labels_per_class": 1} if has_classes(kit, name) else {"validation": 0.3}
+    few = [stream(kit, name, **drawn, split_seed=seed, sample_seed=seed) for seed in (0, 1)]
     assert len({first, *map(fingerprint, few)}) == 3  # fixed splits leave only the draw of the labelled rows to a seed
 
 
@@ -43,9 +56,11 @@ def test_every_row_has_labels_of_its_tasks(kit: Kit, name: str) -> None:
             assert final[task.name][: len(task.labels)] == task.labels, "labels only grow"
             for rows in (stage.train, stage.validation, stage.test):
                 y = rows.labels[task.name]
-                assert len(rows) and len(y) == len(rows) and not y.is_floating_point()
-                assert ((y == IGNORE) | ((y >= 0) & (y < len(task.labels)))).all()
-            assert (stage.train.labels[task.name] != IGNORE).any()
+                assert len(rows) and len(y) == len(rows)
+                assert y.dtype == (torch.int64 if kind_of(task).classes else torch.float32)
+                known = y[labelled(y)]
+                assert ((known >= 0) & (known < len(task.labels)) if task.labels else known.isfinite()).all()
+            assert labelled(stage.train.labels[task.name]).any()
         for rows in filter(None, (stage.train, stage.validation, stage.test, stage.unlabelled)):
             assert ((rows.domain >= 0) & (rows.domain < len(spec.domains))).all()
             assert (rows.weight >= 0).all() and rows.weight.isfinite().all()
@@ -56,7 +71,7 @@ def test_every_row_has_labels_of_its_tasks(kit: Kit, name: str) -> None:
 def test_unlabelled_rows_and_what_methods_see_are_masked(kit: Kit, name: str) -> None:
     for stage in stream(kit, name).stages:
         hidden = [stage.without_test_labels().test, *([] if stage.unlabelled is None else [stage.unlabelled])]
-        assert all((column == IGNORE).all() for rows in hidden for column in rows.labels.values())
+        assert not any(labelled(column).any() for rows in hidden for column in rows.labels.values())
 
 
 @every_dataset
@@ -76,6 +91,8 @@ def indices(parts) -> set[int]:
 
 @every_dataset
 def test_fewer_labels_lie_within_more(kit: Kit, name: str) -> None:
+    if not has_classes(kit, name):
+        return check_refused(kit, name, "labels_per_class", 1)
     few, more, all_of_them = (
         indices(stage.train for stage in stream(kit, name, labels_per_class=count).stages) for count in (1, 2, None)
     )
@@ -84,15 +101,13 @@ def test_fewer_labels_lie_within_more(kit: Kit, name: str) -> None:
 
 @every_dataset
 def test_too_many_labels_per_class_are_refused(kit: Kit, name: str) -> None:
-    from tlresearch.config.errors import ConfigError
-
-    with pytest.raises(ConfigError) as caught:
-        stream(kit, name, labels_per_class=10**6)
-    assert any("labels_per_class" in problem.key for problem in caught.value.problems)
+    check_refused(kit, name, "labels_per_class", 10**6)
 
 
 @every_dataset
 def test_class_weights_balance(kit: Kit, name: str) -> None:
+    if not has_classes(kit, name):
+        return check_refused(kit, name, "class_weights", "balanced")
     for stage in stream(kit, name, class_weights="balanced").stages:
         assert stage.train.weight.mean() == pytest.approx(1, abs=1e-5)
         if len(stage.tasks) == 1:

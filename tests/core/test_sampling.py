@@ -182,3 +182,28 @@ def test_no_labels_and_no_descriptions_is_an_error() -> None:
         stage(checked(labels_per_class=0))
     with pytest.raises(ConfigError, match="labels_per_class: -1: must be an integer of at least 0"):
         checked(labels_per_class=-1)
+
+
+def targets(count=100):
+    """Rows of a regression, every tenth without a target."""
+    y = torch.arange(count, dtype=torch.float32)
+    y[::10] = torch.nan
+    return Rows(torch.arange(count), {"size": y})
+
+
+SIZE = Task("size", "regression", (), "rmse")
+
+
+def test_rows_of_a_regression_are_split_at_random():
+    first, again, other = (Sampling(split_seed=seed).stage("s", (SIZE,), targets(), None, None) for seed in (0, 0, 1))
+    counts = [int((~rows.labels["size"].isnan()).sum()) for rows in (first.test, first.validation, first.train)]
+    assert counts == [18, 18, 54]  # a fifth of 90 with a target, then a quarter of the 72 that are left
+    assert first.test.index.tolist() == again.test.index.tolist() != other.test.index.tolist()
+    assert not set(first.test.index.tolist()) & set(first.train.index.tolist())
+
+
+def test_what_is_drawn_by_classes_is_refused_where_there_are_none():
+    with pytest.raises(ConfigError) as caught:
+        Sampling(labels_per_class=5, class_weights="balanced").stage("s", (SIZE,), targets(), None, None)
+    assert [problem.key for problem in caught.value.problems] == ["labels_per_class", "class_weights"]
+    assert "5: must be null: task 'size' is a regression, without classes" in str(caught.value)

@@ -202,15 +202,12 @@ def test_a_sweep_and_progress_false_tell_nothing(capfd):
     assert not list(Path("runs").glob("*/confusion.*"))
 
 
-def test_many_classes_only_the_worst(capfd):
-    from tlresearch.commands.details import _print_classes
-
+def test_many_classes_only_the_worst():
     y = torch.arange(40)
     predicted = torch.where(y < 14, y + 1, y)
     task = Task("t", "classification", tuple(f"c{i}" for i in range(40)))
-    _print_classes(Details(task, y, predicted, y.double(), y, y), "")
-    lines = capfd.readouterr().out.split("\n")
-    assert lines[1] == "the 15 worst of 40 classes" and [line.split()[0] for line in lines[3:18]] == [
+    classes, _ = Details(task, y, predicted, y.double(), y, y).tables([], "")
+    assert classes.title == "the 15 worst of 40 classes" and [row[0] for row in classes.body] == [
         f"c{i}" for i in range(15)
     ]
 

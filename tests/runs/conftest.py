@@ -24,7 +24,7 @@ class Result(NamedTuple):
 
     @property
     def runs(self) -> list[Run]:
-        return [Run.load(line.split("  ")[0]) for line in self.out.splitlines() if "  test.accuracy=" in line]
+        return [Run.load(line.split("  ")[0]) for line in self.out.splitlines() if "  test." in line]
 
     @property
     def run(self) -> Run:

@@ -31,7 +31,12 @@ TEXT = ("dataset=text_file", "backbone=transformers")
         (b"text,label\nx,a\ny,a\n", "label_column: 'label': has one label only, 'a'; give two or more"),
         (b"text,label\nx,a\ny,b\n", "test: 0.2: leaves a set without a row (2 there were); give 3 or more rows"),
         (b"text,label\nx,a\ny,b\nx,a\ny,b\n", "validation: 0.2: leaves a set without a row (2 there were); give 3"),
-        (b"text,label\n" + b"".join(b"x,%d.5\n" % i for i in range(60)), "label_column: 'label': 60 different values"),
+        (
+            b"text,label\n" + b"".join(b"x,%d.5\n" % i for i in range(60)),
+            "label_column: 'label': 60 different values in 60 rows ('0.5', '1.5', '2.5' …) look like a number "
+            "to predict rather than classes; "
+            "add dataset.kind=regression to predict it, or name a column of fewer values",
+        ),
     ],
 )
 def test_refused_tables(refused, folder, content, message):

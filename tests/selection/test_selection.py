@@ -35,9 +35,23 @@ def test_a_metric_that_is_not_there_names_those_that_are():
         Validation(metric="acuracy").best(HISTORY)
 
 
-def test_the_highest_loss_is_refused():
-    with pytest.raises(ConfigError, match="mode: 'max': must be min"):
-        Validation(metric="loss")
+@pytest.mark.parametrize("metric", ["loss", "rmse", "price.mae"])
+def test_the_highest_error_is_refused(metric):
+    with pytest.raises(ConfigError, match=f"mode: 'max': must be min where metric is {metric}"):
+        Validation(metric=metric, mode="max")
+
+
+def test_the_headline_metric_comes_first_and_says_what_is_better():
+    """rmse falls, r2 rises, and among equal errors the lowest loss decides."""
+    history = [
+        {"rmse": 2.0, "r2": 0.1, "loss": 0.4},
+        {"rmse": 1.0, "r2": 0.9, "loss": 0.3},
+        {"rmse": 1.0, "r2": 0.8, "loss": 0.2},
+        {"rmse": 3.0, "r2": 0.2, "loss": 0.1},
+    ]
+    assert Validation().best(history) == 2
+    assert Validation(metric="r2").best(history) == 1
+    assert Validation(metric="loss").best(history) == 3
 
 
 def test_an_unknown_mode():

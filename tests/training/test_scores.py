@@ -57,3 +57,29 @@ def test_forgetting_domains_and_pooling_by_hand():
     assert found["stage"]["1"]["accuracy"] == 0.0 and found["domain"]["three"] == {"accuracy": 1.0, "rows": 4}
     assert found["forgetting"] == pytest.approx(((1.0 - 0.75) + (1.0 - 0.0)) / 2)
     assert found["validation"] == {"accuracy": 0.9}
+
+
+def test_a_regression_over_stages_and_domains_by_hand():
+    task = Task("size", "regression", (), "rmse")
+    stages = tuple(Stage(name, (task,), None, None, None) for name in ("one", "two"))
+    stream = Stream(Spec("vector", (4,), (task,), ("north", "south")), stages)
+
+    def found(errors, domain):
+        y = torch.tensor([1.0, 2.0])
+        answers = y + torch.tensor(errors)
+        numbers = torch.full((2,), domain), torch.arange(2)
+        return {"size": Predictions(answers.unsqueeze(1), y, answers, torch.tensor(errors) ** 2, *numbers)}
+
+    after = [{0: found([1.0, -1.0], 0)}, {0: found([3.0, 3.0], 0), 1: found([0.0, 4.0], 1)}]
+    history = [{"rmse": 0.5}]
+    finished = [
+        stage_row(s, Position(i, 9, 9, history), 0, a) for i, (s, a) in enumerate(zip(stages, after, strict=True))
+    ]
+    result = summarise(stream, finished, after[-1])
+    numbers = result["metrics"]
+    assert numbers["test"]["rmse"] == pytest.approx(((9 + 9 + 0 + 16) / 4) ** 0.5) and numbers["test"]["rows"] == 4
+    assert [row["test_rmse"] for row in result["stages"]] == [[1.0], pytest.approx([3.0, 8**0.5])]
+    assert numbers["domain"] == {"north": {"rmse": 3.0, "rows": 2}, "south": {"rmse": pytest.approx(8**0.5), "rows": 2}}
+    assert numbers["stage"]["1"]["rmse"] == pytest.approx(8**0.5)
+    assert numbers["forgetting"] == pytest.approx(3.0 - 1.0)  # the lowest error was the best
+    assert "class" not in numbers

@@ -1,4 +1,4 @@
-"""`tlresearch predict RUN FILES…`: labels and probabilities of images or texts as a table, CSV or JSON lines."""
+"""`tlresearch predict RUN FILES…`: labels and probabilities, or numbers, of images or texts: table, CSV, JSON lines."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     for key, value in (("--top", arguments.top), ("--batch-size", arguments.batch_size)):
         require(value >= 1, key, value, "an integer of at least 1")
     run = Run.load(arguments.run)
+    _check_classes(arguments, run.spec)
     form, output = _destination(arguments)
     device = choose_device(arguments.accelerator)
     inputs = _inputs(arguments, run)
@@ -77,6 +78,17 @@ def main(arguments: argparse.Namespace) -> int:
     if failed:
         print(f"error: {failed} of {rows} rows could not be read; column `error` says why", file=sys.stderr)
     return FAILED if failed else 0
+
+
+def _check_classes(arguments: argparse.Namespace, spec: Spec) -> None:
+    """Refuses options about labels where no task has any."""
+    if any(task.labels for task in spec.tasks):
+        return
+    advice = "is about labels and this run predicts numbers; leave it out"
+    if arguments.top != 1:
+        fail("--top", arguments.top, advice)
+    if arguments.probabilities:
+        fail("--probabilities", True, advice)
 
 
 def _destination(arguments: argparse.Namespace) -> tuple[str, Path | None]:
@@ -134,6 +146,8 @@ def _columns(arguments: argparse.Namespace, spec: Spec) -> list[str]:
     for task in spec.tasks:
         for rank in range(min(arguments.top, len(task.labels))):
             columns += [_ranked(task.name, column, rank) for column in ("label", "probability")]
+        if not task.labels:
+            columns.append(f"{task.name}.value")
         if arguments.probabilities:
             columns += [f"{task.name}.probability.{label}" for label in task.labels]
     return columns + (["error"] if arguments.on_error == "skip" else [])
@@ -150,6 +164,7 @@ def _cells(answer: Prediction, arguments: argparse.Namespace, spec: Spec) -> Cel
             cells[_ranked(task, "probability", rank)] = probability
         if arguments.probabilities:
             cells |= {f"{task}.probability.{label}": probability for label, probability in rounded.items()}
+    cells |= {f"{task}.value": float(f"{value:.7g}") for task, value in answer.values.items()}
     if arguments.on_error == "skip":
         cells["error"] = answer.error or None
     return cells

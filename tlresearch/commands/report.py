@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tlresearch.commands import details
 from tlresearch.commands.table import print_table
-from tlresearch.config.errors import ConfigError
-from tlresearch.results.report import Group, groups, row as entry, rows, titles
+from tlresearch.config.errors import ConfigError, fail
+from tlresearch.results.report import Group, best_first, groups, row as entry, rows, titles
 from tlresearch.results.runs import HEADLINE, Run
 from tlresearch.results.store import RECORD
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", nargs="*", default=["runs"], help="stores (default: runs), or runs for their details")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument(
-        "--metric", default=HEADLINE, help=f"a metric of the record by its dotted name (default: {HEADLINE})"
+        "--metric", help=f"a metric of the record by its dotted name (default: the runs' own, such as {HEADLINE})"
     )
     parser.add_argument(
         "--picture", metavar="STEM", help="draws the metric against labels and against cost into STEM.png and STEM.svg"
@@ -40,17 +40,22 @@ def main(arguments: argparse.Namespace) -> int:
     if not found:
         print("no runs yet; `tlresearch train` makes one")
         return 0
-    grouped = groups(found, arguments.metric)
-    _print(grouped, arguments.metric)
-    if arguments.picture:
-        from tlresearch.results.curves import draw
+    metrics = [arguments.metric] if arguments.metric else list(dict.fromkeys(row["metric"] for row in found))
+    if arguments.picture and len(metrics) > 1:
+        fail("--picture", arguments.picture, f"shows one metric and these runs have {', '.join(metrics)}; add --metric")
+    for i, metric in enumerate(metrics):  # a table for each: an accuracy and an error have no order
+        print(end="\n" * (i > 0))
+        grouped = groups([row for row in found if arguments.metric or row["metric"] == metric], metric)
+        _print(grouped, metric)
+        if arguments.picture:
+            from tlresearch.results.curves import draw
 
-        print(*draw(grouped, arguments.metric, Path(arguments.picture)))
+            print(*draw(grouped, metric, Path(arguments.picture)))
     return 0
 
 
 def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
-    if arguments.metric != HEADLINE or arguments.picture:
+    if arguments.metric or arguments.picture:
         raise ConfigError("--metric and --picture compare the runs of a store; leave them out, or name the store")
     runs = [Run.load(folder) for folder in folders]
     if arguments.format == "json":
@@ -64,7 +69,7 @@ def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
 
 
 def _print(found: list[Group], metric: str) -> None:
-    done = sorted((g for g in found if g.n), key=lambda g: -(g.mean or 0.0))
+    done = best_first([group for group in found if group.n], metric)
     cells = [_cells(group, title) for group, title in zip(done, titles(done), strict=True)]
     values = {column: list(dict.fromkeys(cell[column] for cell in cells)) for column in COLUMNS}
     if len(values["weights"]) == 2 and "none" in values["weights"]:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tlresearch.core.labels import blank
 from tlresearch.core.rows import Row
-from tlresearch.core.types import IGNORE, TRAIN, Batch, Inputs
+from tlresearch.core.types import TRAIN, Batch, Inputs
 
 
 def pad(tensors: Sequence[Tensor], value: float) -> Tensor:
@@ -27,15 +28,15 @@ def collate(rows: Sequence[Row], padding: Mapping[str, float]) -> Batch:
         x = {name: pad([row["input"][name] for row in rows], padding.get(name, 0)) for name in first}
     else:
         x = pad([row["input"] for row in rows], padding.get("", 0))
-    tasks = dict.fromkeys(task for row in rows for task in row["labels"])
-    y = {t: pad([torch.as_tensor(row["labels"].get(t, IGNORE)) for row in rows], IGNORE) for t in tasks}
+    known = {task: torch.as_tensor(label) for row in rows for task, label in row["labels"].items()}
+    y = {task: _column(task, label.unsqueeze(0), rows) for task, label in known.items()}
     integers = {k: torch.tensor([row[k] for row in rows]) for k in ("domain", "index")}
     weight = torch.tensor([row["weight"] for row in rows])
     return Batch(x, y, **integers, origin=torch.full((len(rows),), TRAIN), weight=weight)
 
 
 def join(batches: Sequence[Batch], padding: Mapping[str, float]) -> Batch:
-    """Concatenates along the rows; sequences of unequal length are padded to the longest, absent tasks are IGNORE."""
+    """Concatenates along the rows; sequences of unequal length are padded to the longest, absent tasks unlabelled."""
     if len(batches) == 1:
         return batches[0]
     first = batches[0].x
@@ -48,8 +49,9 @@ def join(batches: Sequence[Batch], padding: Mapping[str, float]) -> Batch:
     y = {}
     for task in tasks:
         known = next(b.y[task] for b in batches if task in b.y)
-        blank = [b.y[task] if task in b.y else known.new_full((b.rows, *known.shape[1:]), IGNORE) for b in batches]
-        y[task] = _cat(blank, IGNORE)
+        absent = blank(known)
+        parts = [b.y[task] if task in b.y else known.new_full((b.rows, *known.shape[1:]), absent) for b in batches]
+        y[task] = _cat(parts, absent)
     rest = {k: torch.cat([getattr(b, k) for b in batches]) for k in ("domain", "index", "origin", "weight")}
     shared = set.intersection(*(set(batch.activations) for batch in batches))
     kept = [name for name in sorted(shared) if len({batch.activations[name].shape[1:] for batch in batches}) == 1]
@@ -84,6 +86,12 @@ def unflatten(tensors: Mapping[str, Tensor]) -> Batch:
     x = {k[2:]: v for k, v in tensors.items() if k.startswith("x.")} or tensors["x"]
     y = {k[2:]: v for k, v in tensors.items() if k.startswith("y.")}
     return Batch(x, y, *(tensors[k] for k in ("domain", "index", "origin", "weight")))
+
+
+def _column(task: str, like: Tensor, rows: Sequence[Row]) -> Tensor:
+    """The labels of a task, unlabelled where a row has none. like: a column of one row."""
+    absent = torch.full_like(like[0], blank(like))
+    return pad([torch.as_tensor(row["labels"].get(task, absent)) for row in rows], blank(like))
 
 
 def _map(batch: Batch, f: Any) -> Batch:

@@ -33,8 +33,9 @@ class Dataset:
         """Options of every dataset.
 
         labels_per_class: labelled training rows kept of each class (nested: the 5 lie within the 20), null = all;
-            0 = none: the model sees only what the classes are called or said to mean, one text each.
-        validation, test: share of the training rows split off, stratified, where the data bring no such set; in (0, 1).
+            0 = none: the model sees only what the classes are called or said to mean, one text each. Regression: null.
+        validation, test: share of the training rows split off where the data bring no such set; in (0, 1). Of each
+            class, or at random where labels are numbers.
         split_seed: draws those splits; equal for all runs of a comparison.
         sample_seed: draws the labelled rows and orders; null = the run's `seed`.
         class_weights: none, or balanced (each row weighs N / (C · N_class) in the loss).

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tlresearch.config.errors import choose, fail
-from tlresearch.core.types import IGNORE, Features, Task
+from tlresearch.core.kinds import Classification, Kind, kind_of
+from tlresearch.core.labels import labelled
+from tlresearch.core.types import Features, Task
 
 POOLINGS = ("auto", "cls", "mean", "max")
 
@@ -18,8 +19,12 @@ POOLINGS = ("auto", "cls", "mean", "max")
 class Head(nn.Module):
     """A plugin is written as `__init__(self, backbone, task, *, its own options)` and does not keep the backbone.
 
+    One that serves several kinds of tasks begins with `super().__init__(task)`, has `self.kind.outputs(task)` outputs
+    and ends with `self.kind(outputs)`.
+
     Attributes:
         kinds: the `Task.kind`s it can serve.
+        kind: its last part, which knows the task's kind: what outputs mean, loss and decoding.
         learning_rate: recommended for AdamW; used where `optimizer.lr` is null.
         closed_form: it is fitted by `fit` at each stage's end, has no loss, and goes only with a frozen backbone.
     """
@@ -28,31 +33,37 @@ class Head(nn.Module):
     learning_rate: ClassVar[float] = 1e-3
     closed_form: ClassVar[bool] = False
 
+    def __init__(self, task: Task | None = None) -> None:
+        super().__init__()
+        self.kind: Kind = Classification() if task is None else kind_of(task)()
+
     @staticmethod
     def common(*, pooling: str = "auto") -> dict[str, Any]:
         """Options of every head. pooling: auto (the checkpoint's own), cls, mean or max over the tokens."""
         return {"pooling": choose("pooling", pooling, POOLINGS)}
 
     def forward(self, features: Features) -> Tensor:
-        """Features → logits (B, C)."""
+        """Features → logits (B, C), or numbers (B, 1) of a regression."""
         raise NotImplementedError
+
+    def prepare(self, y: Tensor) -> None:
+        """Sees the training labels (N,) of its first stage, before the first step; ranks see the same."""
+        self.kind.prepare(y)
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Per row the sum of its labelled items' losses (B,), 0 where it has none; the Trainer weighs and divides.
 
-        Here: cross entropy of logits (B, C) against ids (B,) or soft labels (B, C); a soft row of zeros is unlabelled.
+        Here: that of the kind, such as cross entropy against ids (B,) or soft labels (B, C).
         """
-        if y.is_floating_point():
-            return F.cross_entropy(logits, y, reduction="none")
-        return F.cross_entropy(logits, y, reduction="none", ignore_index=IGNORE)
+        return self.kind.loss(logits, y)
 
     def count(self, y: Tensor) -> Tensor:
         """Per row the number of labelled items (B,) that `loss` sums over; known before the forward pass."""
-        return (y.sum(1) > 0).to(torch.float32) if y.is_floating_point() else (y != IGNORE).to(torch.float32)
+        return labelled(y).to(torch.float32)
 
     def predict(self, logits: Tensor, mask: Tensor | None) -> Tensor:
-        """Decoding: logits (B, C) → ids (B,)."""
-        return logits.argmax(-1)
+        """Decoding: logits (B, C) → ids (B,), or numbers (B, 1) → (B,)."""
+        return self.kind.predict(logits)
 
     def fit(self, pairs: Iterable[tuple[Features, Tensor]]) -> None:
         """Closed form (where `closed_form`): fitted on (features, y) of a stage; classes of earlier stages are kept."""

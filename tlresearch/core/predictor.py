@@ -15,5 +15,5 @@ class Predictor:
         """Looks at the labelled rows of a stage (examples for a prompt, class frequencies)."""
 
     def predict(self, rows: Rows) -> Tensor:
-        """(B, C) logits or log-likelihoods, one row each; labels of `rows` are masked."""
+        """(B, C) logits or log-likelihoods, or numbers (B, 1), one row each; labels of `rows` are masked."""
         raise NotImplementedError

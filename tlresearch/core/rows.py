@@ -9,13 +9,13 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from tlresearch.core.types import IGNORE
+from tlresearch.core.labels import blank
 
 
 class Row(TypedDict):
     """One row. input: raw before `Backbone.preprocess` (text, path, array), a tensor or dict of tensors after it.
 
-    labels: task → class id (or a (L,) tensor of tags); domain, index: int; weight: float.
+    labels: task → class id or number (or a (L,) tensor of tags); domain, index: int; weight: float.
     """
 
     input: Any
@@ -30,7 +30,8 @@ class Rows:
 
     Args:
         inputs: any sequence: a tensor or array whose first dimension is the row, a list of texts, a list of `Path`s.
-        labels: task → (N,) int64 class ids (or a list of N (L,) tensors for tags); IGNORE where unlabelled.
+        labels: task → (N,) int64 class ids (or a list of N (L,) tensors for tags), IGNORE where unlabelled; or (N,)
+            float32 targets of a regression, NaN where unlabelled.
         domain: (N,) int64 index into `Spec.domains`; zeros if omitted.
         index: (N,) int64 number of the row within its dataset, kept through every `take`; 0 … N-1 if omitted.
         weight: (N,) float32 weight in the loss; ones if omitted.
@@ -84,8 +85,8 @@ class Rows:
         return Rows(self.inputs, labels, *parts)
 
     def masked(self) -> Rows:
-        """The same rows with every label set to IGNORE."""
-        return self.with_labels({task: torch.full_like(column, IGNORE) for task, column in self.labels.items()})
+        """The same rows with no label: IGNORE, or NaN where labels are numbers."""
+        return self.with_labels({task: torch.full_like(column, blank(column)) for task, column in self.labels.items()})
 
     def with_labels(self, labels: Mapping[str, Tensor]) -> Rows:
         """The same rows under other labels (class-incremental order, task-incremental names)."""
@@ -101,22 +102,27 @@ class Rows:
 
     @staticmethod
     def concatenate(parts: Sequence[Rows]) -> Rows:
-        """All rows of `parts` in order; a task that a part lacks is IGNORE there. Inputs stay lazy."""
+        """All rows of `parts` in order; a task that a part lacks is unlabelled there. Inputs stay lazy."""
         assert parts, "nothing to concatenate"
         first = parts[0]
         same = all(part.inputs is first.inputs for part in parts)
         inputs = first.inputs if same else _Chain([part.inputs for part in parts])
         offsets = [0] * len(parts) if same else _offsets([len(part.inputs) for part in parts])
-        tasks = dict.fromkeys(task for part in parts for task in part.labels)
-        blank = [torch.full((len(part),), IGNORE) for part in parts]
+        known = {task: column for part in parts for task, column in part.labels.items()}
         return Rows(
             inputs,
-            {t: torch.cat([part.labels.get(t, b) for part, b in zip(parts, blank, strict=True)]) for t in tasks},
+            {task: torch.cat([_labels(part, task, column) for part in parts]) for task, column in known.items()},
             torch.cat([part.domain for part in parts]),
             torch.cat([part.index for part in parts]),
             torch.cat([part.weight for part in parts]),
             torch.cat([part.positions + o for part, o in zip(parts, offsets, strict=True)]),
         )
+
+
+def _labels(rows: Rows, task: str, like: Tensor) -> Tensor:
+    """The labels of a task, a column like `like`; unlabelled where the rows have none."""
+    absent = like.new_full((len(rows), *like.shape[1:]), blank(like))
+    return rows.labels.get(task, absent)
 
 
 def _offsets(lengths: Sequence[int]) -> list[int]:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from tlresearch.config.errors import ConfigError, Problem, Problems, choose, fail, require
+from tlresearch.core.kinds import kind_of
+from tlresearch.core.labels import labelled
 from tlresearch.core.rows import Rows
 from tlresearch.core.types import IGNORE, Drawn, Stage, Task
 
@@ -70,8 +72,9 @@ class Sampling(NamedTuple):
 
         descriptions: rows that say in words what the classes mean; they are all there is to learn from at
         `labels_per_class=0`. Raises ConfigError for an empty set, a label outside training that training lacks, too
-        few labels of a class.
+        few labels of a class, and for what is drawn or weighed by classes where a task has none.
         """
+        self._check_classes(tasks)
         share, split_off = self.validation, {}
         if test is None:
             require(self.validation + self.test < 1, "test", self.test, f"below 1 - validation = {1 - share:g}")
@@ -111,7 +114,7 @@ class Sampling(NamedTuple):
             few = ", ".join(f"class {label!r} has {count}" for count, label in sorted(short)[:10])
             message = f"too few training rows of {len(short)} classes: {few}; ask for at most {min(short)[0]}"
             fail("labels_per_class", self.labels_per_class, message)
-        somewhere = torch.stack([column != IGNORE for column in kept.values()]).any(0)
+        somewhere = torch.stack([labelled(column) for column in kept.values()]).any(0)
         return rows.with_labels({**rows.labels, **kept}).take(somewhere.nonzero()[:, 0])
 
     def weighted(self, tasks: Sequence[Task], rows: Rows) -> Rows:
@@ -127,12 +130,25 @@ class Sampling(NamedTuple):
         dealt = np.concatenate([rng.permutation(group) for _, group in _classes(_strata(tasks, rows))])
         return [rows.take(torch.from_numpy(np.sort(dealt[part::parts]))) for part in range(parts)]
 
+    def _check_classes(self, tasks: Sequence[Task]) -> None:
+        problems = Problems()
+        for task in tasks:
+            if not kind_of(task).classes:
+                fix = f": task {task.name!r} is a {task.kind}, without classes; leave it out"
+                per_class, weights = self.labels_per_class, self.class_weights
+                for check in (
+                    partial(require, per_class is None, "labels_per_class", per_class, f"null{fix}"),
+                    partial(require, weights == "none", "class_weights", weights, f"none{fix}"),
+                ):
+                    problems.attempt("", check)
+        problems.raise_any()
+
     def _split_off(
         self, key: str, tasks: Sequence[Task], rows: Rows, share: float, seed: tuple[int, int]
     ) -> tuple[Rows, Rows]:
         held = split(_strata(tasks, rows), share, seed)
         if not held.any() or held.all():
-            message = f"leaves a set without a row ({len(rows)} there were); give 3 or more rows of each class"
+            message = f"leaves a set without a row ({len(rows)} there were); give 3 or more rows (of each class)"
             fail(key, getattr(self, key), message)
         return rows.take((~held).nonzero()[:, 0]), rows.take(held.nonzero()[:, 0])
 
@@ -158,8 +174,8 @@ def _classes(column: Tensor) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _strata(tasks: Sequence[Task], rows: Rows) -> Tensor:
-    """0 … S - 1 for each combination of the tasks' labels that occurs."""
-    columns = torch.stack([rows.labels[task.name] for task in tasks])
+    """0 … S - 1 for each combination of the tasks' strata (`Kind.strata`) that occurs."""
+    columns = torch.stack([kind_of(task).strata(rows.labels[task.name]) for task in tasks])
     _, strata = torch.unique(columns, dim=1, return_inverse=True)
     assert isinstance(strata, Tensor)
     return strata
@@ -173,7 +189,7 @@ def _check_not_empty(name: str, **splits: Rows) -> None:
 
 def _check_labels(tasks: Sequence[Task], train: Rows, **others: Rows) -> None:
     problems = []
-    for task in tasks:
+    for task in (task for task in tasks if kind_of(task).classes):
         known = set(train.labels[task.name].tolist()) | {IGNORE}
         for key, rows in others.items():
             for label in sorted(set(rows.labels[task.name].tolist()) - known):

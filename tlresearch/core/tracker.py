@@ -38,7 +38,10 @@ class Selection:
     oracle: ClassVar[bool] = False
 
     def best(self, history: Sequence[Mapping[str, float]]) -> int:
-        """history: the validation metrics of every evaluation so far → the index of the one to report."""
+        """history: the validation metrics of every evaluation so far → the index of the one to report.
+
+        The first of an evaluation is the headline metric of the first task.
+        """
         raise NotImplementedError
 
 

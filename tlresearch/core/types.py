@@ -23,7 +23,11 @@ Inputs = Tensor | dict[str, Tensor]
 
 
 class Task(NamedTuple):
-    """A label space. kind: classification (multilabel, tagging, regression … follow); metric: its headline metric."""
+    """A label space. metric: its headline metric.
+
+    kind: classification (a row's label is an id into `labels`, IGNORE where unlabelled) or regression (no `labels`; a
+    row's label is a float32, NaN where unlabelled; its headline metric is rmse). `core.kinds` says what each means.
+    """
 
     name: str
     kind: str
@@ -47,7 +51,8 @@ class Spec(NamedTuple):
 class Batch(NamedTuple):
     """B rows on the device. x: (B, …) or a dict of such, preprocessed but not yet transformed (the Model does that).
 
-    y: task → (B,) class ids, (B, C) soft labels or (B, L) tags, IGNORE where unlabelled; weight: (B,) float32;
+    y: task → (B,) class ids (IGNORE where unlabelled), (B, C) soft labels (zeros), (B, L) tags
+    (IGNORE) or (B,) float32 targets (NaN); weight: (B,) float32;
     domain, index, origin: (B,) int64 (origin: TRAIN, UNLABELLED or REPLAYED; index: the row's number in its dataset).
     activations: name → (B, …), what a frozen part of the backbone has made of x before; usually none.
     """
@@ -75,7 +80,7 @@ class Features(NamedTuple):
 
 
 class Output(NamedTuple):
-    """features of the backbone and logits: task → (B, C) or (B, L, C)."""
+    """features of the backbone and logits: task → (B, C), or (B, 1) numbers of a regression."""
 
     features: Features
     logits: dict[str, Tensor]
@@ -99,7 +104,7 @@ class Clock(NamedTuple):
 class Drawn(NamedTuple):
     """What chance decided of a stage's rows, for the report on the data; training never asks.
 
-    split_off: set → the share of each class that was split off for it, with split_seed; other sets came with the data.
+    split_off: set → the share (of each class) that was split off, with split_seed; other sets came with the data.
     labels_per_class: how many training rows of each class were kept, with sample_seed, out of `rows`; None = all.
     """
 

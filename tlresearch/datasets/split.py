@@ -11,6 +11,7 @@ import numpy as np
 from tlresearch.config.errors import choose, fail, require
 from tlresearch.config.registry import register
 from tlresearch.core.dataset import Dataset, single_stage
+from tlresearch.core.kinds import kind_of
 from tlresearch.core.rows import Rows
 from tlresearch.core.sampling import Sampling
 from tlresearch.core.types import Stage, Stream, Task
@@ -68,6 +69,8 @@ class Split(Dataset):
 
     def _cut(self, task: Task) -> list[range]:
         """The classes of each stage."""
+        if not kind_of(task).classes:
+            fail("base", self.base, f"its task {task.name!r} is a {task.kind}, without classes to cut; choose another")
         count, single = len(task.labels), self.scenario == "class_incremental"
         if self.stages * (1 if single else 2) > count:
             each = "one class" if single else "two classes"

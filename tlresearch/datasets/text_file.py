@@ -8,12 +8,14 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from tlresearch.config.errors import fail, require
+from tlresearch.config.errors import choose, fail, require
 from tlresearch.config.registry import register
 from tlresearch.core.dataset import Dataset, descriptions, find
+from tlresearch.core.kinds import KINDS
 from tlresearch.core.rows import Rows
 from tlresearch.core.sampling import Sampling
 from tlresearch.core.types import Spec, Stream, Task
@@ -22,6 +24,7 @@ from tlresearch.nn.tables import ENDINGS, ending, rows
 _STEMS = {"path": ("train",), "validation_path": ("validation", "valid", "val", "dev"), "test_path": ("test",)}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 _LONGEST_NUMBER = 30
+_TARGET = re.compile(_NUMBER.pattern + "([eE][+-]?[0-9]+)?")
 _MOST_FRACTIONS = 50  # a scale with halves or tenths has fewer steps, a measured quantity more
 _FEW = 20  # so many classes are classes, however few rows they have
 
@@ -30,15 +33,17 @@ _log = logging.getLogger("tlresearch")
 
 @register("dataset", "text_file")
 class TextFile(Dataset):
-    """One row a text, one column its class. The task has the label column's name; labels are sorted, numbers as such.
+    """One row a text, one column its class or number. The task has the label column's name; classes are sorted.
 
     Texts are kept as written, empty ones too; white space around labels and column names is removed; blank rows are
-    left out. Each is said aloud. A row without a label is refused, so is a column of quantities or of identifiers.
+    left out. Each is said aloud. A row without a label is refused, so is a column of quantities or of identifiers
+    as classes, and what is no number (3.5, -2e3) as a target.
 
     path: a file (.csv .tsv .txt .jsonl .json, also .gz) or a folder with train.*, and dev.* and test.* if any.
     validation_path, test_path: files that bring those sets; null = the folder's, or a share of the training rows.
     text_column, label_column, domain_column: names in the header (keys in JSON, ticket.body where they are nested);
     domain_column null = one domain.
+    kind: classification (numbers, too, are names of classes then), or regression: labels are numbers to predict.
     delimiter: null = the one of , tab ; | that finds the columns in the header.
     encoding: of files without a byte order mark, such as cp1252 (Windows) or latin-1; null = UTF-8.
     """
@@ -54,10 +59,12 @@ class TextFile(Dataset):
         text_column: str = "text",
         label_column: str = "label",
         domain_column: str | None = None,
+        kind: Literal["classification", "regression"] = "classification",
         delimiter: str | None = None,
         encoding: str | None = None,
     ) -> None:
         require(delimiter is None or len(delimiter) == 1, "delimiter", delimiter, "one character, or null to find out")
+        self.kind = KINDS[choose("kind", kind, ("classification", "regression"))]
         self.sampling, self.delimiter, self.encoding = sampling, delimiter, encoding
         self.columns = {"text_column": text_column}
         for key, column in (("label_column", label_column), ("domain_column", domain_column)):
@@ -73,12 +80,14 @@ class TextFile(Dataset):
         """One stage from the wanted columns of all files."""
         tables = {key: self._read(key, file) for key, file in self.files.items()}
         whole = {column: [v for table in tables.values() for v in table[column]] for column in self.columns}
-        labels = _classes(self.columns["label_column"], whole["label_column"])
+        column = self.columns["label_column"]
+        labels = _classes(column, whole["label_column"]) if self.kind.classes else ()
+        y = _ids(whole["label_column"], labels) if self.kind.classes else _targets(column, whole["label_column"])
         domains = _sorted(set(whole["domain_column"])) if "domain_column" in whole else ("default",)
-        task = Task(self.columns["label_column"].replace(".", "_"), "classification", labels)  # a dot separates keys
+        task = Task(column.replace(".", "_"), self.kind.name, labels, self.kind.metrics[0])  # a dot separates keys
         everything = Rows(
             whole["text_column"],
-            {task.name: _ids(whole["label_column"], labels)},
+            {task.name: y},
             _ids(whole["domain_column"], domains) if "domain_column" in whole else None,
         )
         parts, start = {}, 0
@@ -95,6 +104,7 @@ class TextFile(Dataset):
         table: dict[str, list[str]] = {argument: [] for argument in self.columns}
         empty: dict[str, list[str]] = {argument: [] for argument in self.columns}
         padded: dict[str, list[str]] = {argument: [] for argument in self.columns}
+        odd: dict[str, str] = {}  # where → a label that is no number
         names: dict[str, str] = {}
         for place, row in rows(file, self.columns, key=key, delimiter=self.delimiter, encoding=self.encoding):
             for argument, column in self.columns.items():
@@ -105,6 +115,8 @@ class TextFile(Dataset):
                     if bare != cell:
                         padded[argument].append(place)
                     cell = names.setdefault(bare, bare)  # one string for all rows of a class
+                if argument == "label_column" and bare and not self.kind.classes and not _is_target(bare):
+                    odd[place] = bare
                 table[argument].append(cell)
         if not table["text_column"]:
             fail(key, str(file), "holds no rows")
@@ -112,6 +124,11 @@ class TextFile(Dataset):
             if empty[argument] and argument != "text_column":
                 message = f"is empty in {_some(empty[argument], file)}; every row needs a value: fill or remove them"
                 fail(argument, column, message)
+            if argument == "label_column" and odd:
+                first = next(iter(odd.values()))
+                advice = "write numbers such as 1234.5, -0.2 or 3e5, without unit, comma or space, up to 3e38"
+                where = f"{_some([*odd], file)} of {file}"
+                fail(argument, column, f"holds {first[:40]!r}, and is no number in {where}; {advice}")
             if padded[argument]:
                 _log.warning("%s: white space around %r removed in %s", file, column, _some(padded[argument], file))
         if empty["text_column"]:
@@ -137,7 +154,9 @@ def _classes(column: str, values: Sequence[str]) -> tuple[str, ...]:
         what = "a number to predict" if numbers else "a text or an identifier"
         some = ", ".join(repr(label[:40]) for label in labels[:3])
         found = f"{len(labels)} different values in {len(values)} rows ({some} …)"
-        fail("label_column", column, f"{found} look like {what} rather than classes; name a column of fewer values")
+        advice = "add dataset.kind=regression to predict it, or " if numbers else ""
+        message = f"{found} look like {what} rather than classes; {advice}name a column of fewer values"
+        fail("label_column", column, message)
     alike: dict[object, list[str]] = {}
     for label, spelling in zip(labels, numbers or map(_bare, labels), strict=True):
         alike.setdefault(spelling, []).append(label)
@@ -147,6 +166,19 @@ def _classes(column: str, values: Sequence[str]) -> tuple[str, ...]:
     if twins:
         _log.warning("labels of %r differ in case or letter forms only, and stay different classes: %s", column, twins)
     return labels
+
+
+def _is_target(cell: str) -> bool:
+    """Whether it is a finite number, as float32 too."""
+    return _TARGET.fullmatch(cell) is not None and abs(float(cell)) <= torch.finfo(torch.float32).max
+
+
+def _targets(column: str, values: Sequence[str]) -> torch.Tensor:
+    """(N,) float32; a column of one number is refused."""
+    targets = torch.tensor([float(value) for value in values], dtype=torch.float32)
+    if bool((targets == targets[0]).all()):
+        fail("label_column", column, f"is {values[0]} in every row; nothing is to be learnt of it, name another column")
+    return targets
 
 
 def _bare(label: str) -> str:

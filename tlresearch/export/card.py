@@ -17,9 +17,7 @@ def text(source: Source, name: str, usage: str, difference: float) -> str:
     run, config = source.run, source.run.config
     backbone, methods = config["backbone"], " + ".join(config["method"]) or "finetune"
     model = f", {backbone['model']}" if backbone.get("model") else ""
-    heads = [
-        f"- head of `{t.name}`: {head_config(config, t)['name']}, labels {_listed(t.labels)}" for t in run.spec.tasks
-    ]
+    heads = [f"- head of `{t.name}`: {head_config(config, t)['name']}, {_answers(t.labels)}" for t in run.spec.tasks]
     tasks = ", ".join(task.name for task in run.spec.tasks)
     selection = run.record["selection"]
     oracle = ", an oracle, which saw labels of the test domain" if selection["oracle"] else ""
@@ -50,5 +48,6 @@ def code(*lines: str) -> str:
     return "\n".join(["```python", *lines, "```"])
 
 
-def _listed(labels: tuple[str, ...]) -> str:
-    return ", ".join(f"`{label}`" for label in labels)
+def _answers(labels: tuple[str, ...]) -> str:
+    listed = ", ".join(f"`{label}`" for label in labels)
+    return f"labels {listed}" if labels else "a number in the unit of its training target"

@@ -44,11 +44,14 @@ def save_tokenizer(source: Source, folder: Path) -> None:
 
 
 def named_config(source: Source) -> Any:
-    """A copy of the network's configuration that knows the label names of the first task."""
-    config, labels = copy.deepcopy(network(source).config), source.task.labels
+    """A copy of the network's configuration that knows the label names of the first task.
+
+    Of a regression the one output has the name of the task.
+    """
+    config, labels = copy.deepcopy(network(source).config), source.task.labels or (source.task.name,)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
-    config.problem_type = "single_label_classification"
+    config.problem_type = "single_label_classification" if source.task.labels else "regression"
     return config
 
 

@@ -11,8 +11,13 @@ FILE = "labels.json"
 
 
 def write(source: Source, folder: Path) -> None:
-    """labels.json: task → label names in the order of its logits."""
+    """labels.json: task → label names in the order of its logits, none of a regression."""
     (folder / FILE).write_text(as_json(source) + "\n", encoding="utf-8")
+
+
+def decoding(source: Source, *lines: str) -> tuple[str, ...]:
+    """`lines` of Python that make labels of `logits`; of a regression, whose logits are the numbers, another one."""
+    return lines if source.task.labels else ("values = logits[:, 0].tolist()",)
 
 
 def as_json(source: Source) -> str:

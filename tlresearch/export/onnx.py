@@ -119,16 +119,18 @@ def _usage(source: Source, folder: Path, names: list[str]) -> str:
         feed = [f'feed = {{"{names[0]}": numpy.zeros({shape}, "{kind}")}}']
     task = next(iter(source.logits))
     lines = code(
-        "import json",
-        "",
+        *(("import json", "") if source.task.labels else ()),
         "import onnxruntime",
         *imports,
         "",
         *feed,
         f'session = onnxruntime.InferenceSession("{FILE}")',
         "logits, *others = session.run(None, feed)",
-        'names = json.loads(session.get_modelmeta().custom_metadata_map["labels"])',
-        f'labels = [names["{task}"][i] for i in logits.argmax(-1)]',
+        *labels.decoding(
+            source,
+            'names = json.loads(session.get_modelmeta().custom_metadata_map["labels"])',
+            f'labels = [names["{task}"][i] for i in logits.argmax(-1)]',
+        ),
     )
     if source.run.spec.modality != "image":
         return lines

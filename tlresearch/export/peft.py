@@ -82,13 +82,15 @@ def _write_timm(source: Source, folder: Path) -> str:
         "from PIL import Image",
         "",
         f'network = timm.create_model("local-dir:{BASE}", pretrained=True)',
-        f"network.reset_classifier({len(source.task.labels)})",
+        f"network.reset_classifier({source.head.out_features})",
         'model = PeftModel.from_pretrained(network, ".").eval()',
         "data = timm.data.resolve_data_config(model=network)",
         "transform = timm.data.create_transform(**data, is_training=False)",
         timm_format.open_image(source),
         "logits = model(transform(image).unsqueeze(0))",
-        f'label = json.load(open("{labels.FILE}"))["{source.task.name}"][logits.argmax().item()]',
+        *labels.decoding(
+            source, f'label = json.load(open("{labels.FILE}"))["{source.task.name}"][logits.argmax().item()]'
+        ),
     )
 
 
@@ -109,7 +111,7 @@ def _write_stock(source: Source, plain: Any, folder: Path) -> str:
         'model = PeftModel.from_pretrained(network, ".").eval()',
         'batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")',
         "logits = model(**batch).logits",
-        "labels = [network.config.id2label[i] for i in logits.argmax(-1).tolist()]",
+        *labels.decoding(source, "labels = [network.config.id2label[i] for i in logits.argmax(-1).tolist()]"),
     )
     return f"{lines}\n\n{transformers_format.note(source)}"
 
@@ -132,7 +134,7 @@ def _write_encoder(source: Source, plain: Any, folder: Path) -> str:
         'tokens, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)',
         _POOL[source.pooling],
         'logits = pooled @ head["weight"].T + head["bias"]',
-        "labels = [network.config.id2label[i] for i in logits.argmax(-1).tolist()]",
+        *labels.decoding(source, "labels = [network.config.id2label[i] for i in logits.argmax(-1).tolist()]"),
     )
 
 
@@ -163,7 +165,7 @@ def _base(source: Source, folder: Path) -> Any:
     """The base as the model card loads it."""
     if source.run.config["backbone"]["name"] == "timm":
         network: Any = timm.create_model(f"local-dir:{folder / BASE}", pretrained=True)
-        network.reset_classifier(len(source.task.labels))
+        network.reset_classifier(source.head.out_features)
         return network
     if transformers_format.obstacle(source):
         return transformers.AutoModel.from_pretrained(folder / BASE)

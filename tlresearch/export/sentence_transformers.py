@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tlresearch.export import encoder
+from tlresearch.export import encoder, labels
 from tlresearch.export.card import code
 from tlresearch.export.source import TEXTS, Source, one_linear_head
 
@@ -44,11 +44,10 @@ def write(source: Source, folder: Path) -> str:
         encoder.USAGE_TEXTS,
         'model = SentenceTransformer(".", device="cpu")',
         "logits = model.encode(texts, convert_to_tensor=True)",
-        "labels = [model[0].model.config.id2label[i] for i in logits.argmax(-1).tolist()]",
+        *labels.decoding(source, "labels = [model[0].model.config.id2label[i] for i in logits.argmax(-1).tolist()]"),
     )
-    return (
-        f"{lines}\n\nThe vectors that `encode` returns are logits, one number a label; they are no sentence embeddings."
-    )
+    what = "logits, one number a label" if source.task.labels else "the predicted number"
+    return f"{lines}\n\nThe vectors that `encode` returns are {what}; they are no sentence embeddings."
 
 
 def reload(source: Source, folder: Path) -> dict[str, Tensor]:

@@ -47,10 +47,10 @@ class Source(NamedTuple):
 
     @property
     def head(self) -> nn.Linear:
-        """The layer of the first task's head, which must be a linear one."""
+        """From features to the logits of the first task's head, which must be a linear one, as one layer."""
         head = self.model.head(self.task.name)
         assert isinstance(head, Linear)
-        return head.output
+        return head.kind.folded(head.output)
 
     @property
     def pooling(self) -> str:

@@ -13,6 +13,7 @@ from timm.models._hub import save_for_hf
 from torch import Tensor, nn
 
 from tlresearch.core.backbone import pixels
+from tlresearch.export import labels
 from tlresearch.export.card import code
 from tlresearch.export.source import Source, one_linear_head
 
@@ -36,7 +37,7 @@ def write(source: Source, folder: Path) -> str:
     save(source, network, folder)
     arguments = json.loads((folder / "config.json").read_text("utf-8")).get("model_args", {})
     extra = "".join(f", {key}={value!r}" for key, value in arguments.items() if key != "num_classes")
-    name, count = network.pretrained_cfg["architecture"], len(source.task.labels)
+    name, count = network.pretrained_cfg["architecture"], source.head.out_features
     return "\n\n".join(
         [
             code(
@@ -48,7 +49,7 @@ def write(source: Source, folder: Path) -> str:
                 "transform = timm.data.create_transform(**data, is_training=False)",
                 open_image(source),
                 "logits = model(transform(image).unsqueeze(0))",
-                'label = model.pretrained_cfg["label_names"][logits.argmax().item()]',
+                *labels.decoding(source, 'label = model.pretrained_cfg["label_names"][logits.argmax().item()]'),
             ),
             "Or the weights alone, without the normalisation and the label names:",
             code(
@@ -69,7 +70,7 @@ def reload(source: Source, folder: Path) -> dict[str, Tensor]:
 def with_classifier(source: Source, model: nn.Module) -> Any:
     """A copy of the network of `model` with the first task's head as its classifier."""
     network: Any = copy.deepcopy(model.get_submodule("backbone.network"))
-    network.reset_classifier(len(source.task.labels))
+    network.reset_classifier(source.head.out_features)
     own = network.get_classifier()
     if isinstance(own, nn.Linear):
         own.load_state_dict(source.head.state_dict())
@@ -81,7 +82,7 @@ def save(source: Source, network: Any, folder: Path) -> None:
     backbone: Any = source.model.backbone
     data = {key: backbone.data[key] for key in ("input_size", "interpolation", "crop_pct", "crop_mode")}
     scale = {name: (getattr(backbone, name).flatten() / 255).tolist() for name in ("mean", "std")}
-    names = {"label_names": list(source.task.labels)} if network.num_classes else {}
+    names = {"label_names": list(source.task.labels)} if network.num_classes and source.task.labels else {}
     save_for_hf(network, str(folder), names, safe_serialization=True, data_config={**data, **scale})
 
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tlresearch.export import encoder
+from tlresearch.export import encoder, labels
 from tlresearch.export.card import code
 from tlresearch.export.source import TEXTS, Source, one_linear_head
 
@@ -79,7 +79,7 @@ def write(source: Source, folder: Path) -> str:
         'model = AutoModelForSequenceClassification.from_pretrained(".").eval()',
         'batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")',
         "logits = model(**batch).logits",
-        "labels = [model.config.id2label[i] for i in logits.argmax(-1).tolist()]",
+        *labels.decoding(source, "labels = [model.config.id2label[i] for i in logits.argmax(-1).tolist()]"),
     )
     return f"{lines}\n\n{note(source)}"
 

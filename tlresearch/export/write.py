@@ -17,7 +17,8 @@ from tlresearch.export.source import Source, read
 from tlresearch.results.runs import Run
 
 TOLERANCE = 1e-4
-"""How far a logit read back may be from the run's own: absolutely, or as a share of it where it is above 1."""
+"""How far a logit read back may be from the run's own: in its unit (of a regression the deviation of its target), or as
+a share of it where it is above 1."""
 
 
 class Format(Protocol):
@@ -105,7 +106,8 @@ def _difference(name: str, source: Source, found: dict[str, Tensor]) -> float:
     for task, expected in source.logits.items():
         difference = float((found[task] - expected).abs().max())
         greatest = max(greatest, difference)
-        if not torch.allclose(found[task], expected, rtol=TOLERANCE, atol=TOLERANCE):
+        unit = source.model.head(task).kind.unit
+        if not torch.allclose(found[task], expected, rtol=TOLERANCE, atol=TOLERANCE * unit):
             fail(
                 "--format", name, f"it would change the logits of {task!r} by {difference:.2g}; try safetensors or onnx"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from tlresearch.config.errors import require
@@ -14,23 +16,24 @@ from tlresearch.nn.linear import check_growth, grown
 
 @register("head", "linear")
 class Linear(Head):
-    """Logits = W z + b on the pooled features z (B, D) → (B, C).
+    """Logits = W z + b on the pooled features z (B, D) → (B, C), of a regression the standardised target (B, 1).
 
     Args:
         dropout: probability that a feature is dropped in training, in [0, 1).
     """
 
+    kinds: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
+
     def __init__(self, backbone: Backbone, task: Task, *, dropout: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(task)
         require(0 <= dropout < 1, "dropout", dropout, "a number in [0, 1)")
         self.labels = task.labels
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(backbone.feature_dim, len(task.labels))
+        self.output = nn.Linear(backbone.feature_dim, self.kind.outputs(task))
 
     def forward(self, features: Features) -> Tensor:
-        """Pooled features → logits (B, C)."""
-        logits: Tensor = self.output(self.dropout(features.pooled))
-        return logits
+        """Pooled features → logits (B, C), or numbers (B, 1)."""
+        return self.kind(self.output(self.dropout(features.pooled)))
 
     def grow(self, task: Task) -> None:
         """Appends outputs for the new classes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from tlresearch.config.errors import require
@@ -16,23 +18,26 @@ from tlresearch.nn.linear import check_growth, grown
 class MLP(Head):
     """Logits = W₂ max(0, W₁ z + b₁) + b₂ on the pooled features z (B, D) → (B, C).
 
+    Of a regression it is the standardised target (B, 1).
+
     Args:
         width: hidden units, at least 1.
         dropout: probability that a hidden unit is dropped in training, in [0, 1).
     """
 
+    kinds: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
+
     def __init__(self, backbone: Backbone, task: Task, *, width: int = 256, dropout: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(task)
         require(width >= 1, "width", width, "an integer of at least 1")
         require(0 <= dropout < 1, "dropout", dropout, "a number in [0, 1)")
         self.labels = task.labels
         self.hidden = nn.Sequential(nn.Linear(backbone.feature_dim, width), nn.ReLU(), nn.Dropout(dropout))
-        self.output = nn.Linear(width, len(task.labels))
+        self.output = nn.Linear(width, self.kind.outputs(task))
 
     def forward(self, features: Features) -> Tensor:
-        """Pooled features → logits (B, C)."""
-        logits: Tensor = self.output(self.hidden(features.pooled))
-        return logits
+        """Pooled features → logits (B, C), or numbers (B, 1)."""
+        return self.kind(self.output(self.hidden(features.pooled)))
 
     def grow(self, task: Task) -> None:
         """Appends outputs for the new classes."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlresearch.config.errors import ConfigError
 from tlresearch.results.figures import COLOURS, MARKERS, figure, save
-from tlresearch.results.report import Group, titles
+from tlresearch.results.report import Group, best_first, titles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,8 @@ def draw(groups: Sequence[Group], metric: str, stem: Path) -> list[Path]:
         for group, name in zip(done, names, strict=True):
             if _setting(group) == setting:
                 lines.setdefault(name, []).append(group)
-        ordered = dict(sorted(lines.items(), key=lambda line: -max(g.mean or 0.0 for g in line[1])))
+        places = {id(group): place for place, group in enumerate(best_first(done, metric))}
+        ordered = dict(sorted(lines.items(), key=lambda line: min(places[id(group)] for group in line[1])))
         _against_labels(left, ordered, metric)
         _against_cost(right, ordered, metric)
         left.set_title(" · ".join(setting), loc="left", fontsize="medium", parse_math=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlresearch.results import targets
 from tlresearch.results.extent import image_sizes, lengths
 from tlresearch.results.suspicion import MEANING, contents, suspicious_classes, suspicious_rows
 
@@ -22,7 +23,8 @@ def describe(stream: Stream) -> dict[str, Any]:
     """What a user should know of the data before training, as JSON; rows that several stages share count once.
 
     name; modality; rows: set → count; drawn: `core.types.Drawn`; labels: task → label → set → rows;
-    domains: name → set → rows; stages: name, rows and labels of each; inputs: lengths of texts or sizes of images;
+    targets: task → set → range and mean, where labels are numbers; domains: name → set → rows; stages: name, rows and
+    labels of each; inputs: lengths of texts or sizes of images;
     compared: whether rows were compared with each other; suspicious: kind, count and examples of each finding.
     """
     sets = {split: rows for split in SETS if (rows := _rows(stream, split)) is not None}
@@ -38,12 +40,14 @@ def describe(stream: Stream) -> dict[str, Any]:
         "rows": {split: len(rows) for split, rows in sets.items()},
         "drawn": drawn,
         "labels": counts,
+        "targets": targets.describe_targets(stream, labelled),
         "domains": _domain_counts(stream, sets),
         "stages": [_stage(stage) for stage in stream.stages],
         "inputs": _inputs(stream, sets, known),
         "compared": compared,
         "suspicious": [
-            *(suspicious_rows(labelled, comparable, counts) if compared else ()),
+            *(suspicious_rows(labelled, comparable, [t.name for t in stream.spec.tasks]) if compared else ()),
+            *targets.suspicious_targets(stream, labelled),
             *suspicious_classes(counts, list(labelled), drawn=bool(drawn) and drawn["labels_per_class"] is not None),
         ],
     }
@@ -70,9 +74,11 @@ def _drawn(stream: Stream) -> dict[str, Any]:
 
 
 def _label_counts(stream: Stream, sets: Mapping[str, Rows]) -> dict[str, dict[str, dict[str, int]]]:
+    from tlresearch.core.kinds import kind_of
+
     counts = {}
     for task in stream.spec.tasks:
-        if task.kind == "classification":
+        if kind_of(task).classes:
             columns = {split: rows.labels[task.name] for split, rows in sets.items()}
             classes = len(task.labels)
             n = {split: y[y >= 0].bincount(minlength=classes).tolist() for split, y in columns.items()}
@@ -87,9 +93,11 @@ def _domain_counts(stream: Stream, sets: Mapping[str, Rows]) -> dict[str, dict[s
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    """Rows of each set, and for each task the labels that the training rows have."""
+    """Rows of each set, and for each task the labels that the training rows have, none where they are numbers."""
+    from tlresearch.core.kinds import kind_of
+
     rows = {split: len(found) for split in SETS if (found := getattr(stage, split)) is not None}
-    columns = {t: stage.train.labels[t.name] for t in stage.tasks if t.kind == "classification"}
+    columns = {t: stage.train.labels[t.name] for t in stage.tasks if kind_of(t).classes}
     labels = {t.name: [t.labels[c] for c in y[y >= 0].bincount().nonzero()[:, 0].tolist()] for t, y in columns.items()}
     return {"name": stage.name, "rows": rows, "labels": labels}
 
@@ -112,6 +120,7 @@ def lines(description: Mapping[str, Any]) -> list[str]:
     if d["drawn"] and d["drawn"]["labels_per_class"] is not None:
         found.append(("labels", _labels(d["drawn"])))
     found += [("classes", _classes(task, counts)) for task, counts in d["labels"].items()]
+    found += [("target", targets.said(task, of_set)) for task, of_set in d["targets"].items()]
     if len(d["domains"]) > 1 and list(d["domains"]) != [stage["name"] for stage in d["stages"]]:
         totals = {name: sum(counts.values()) for name, counts in d["domains"].items()}
         found.append(("domains", _listed(f"{name} ({n:,})" for name, n in totals.items())))
@@ -163,7 +172,8 @@ def _row_counts(d: Mapping[str, Any]) -> str:
     given = [split for split in ("train", "validation", "test") if split not in off]
     if off:
         shares = " and ".join(f"{split} {100 * share:g} %" for split, share in off.items())
-        said += f"; split off: {shares} of each class (split_seed={d['drawn']['split_seed']})"
+        each = " of each class" if d["labels"] else " at random"
+        said += f"; split off: {shares}{each} (split_seed={d['drawn']['split_seed']})"
     if len(given) > 1:
         said += f"; {' and '.join(given) if off else 'all'} as the data bring them"
     return said
@@ -194,7 +204,8 @@ def _classes(task: str, counts: Mapping[str, Mapping[str, int]]) -> str:
 
 def _stage_line(stage: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{split} {n:,}" for split, n in stage["rows"].items())
-    return f"{counts}; trains {'; '.join(_listed(labels) for labels in stage['labels'].values())}"
+    trained = "; ".join(_listed(labels) for labels in stage["labels"].values())
+    return f"{counts}; trains {trained}" if trained else counts
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,12 +1,13 @@
-"""What a finished run got right and wrong: numbers of each class, confusions, the most confident mistakes."""
+"""What a finished run got right and wrong: numbers of each class, confusions, confident mistakes; largest errors."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,10 +15,38 @@ from torch import Tensor
 from tlresearch.core.types import Stream, Task
 from tlresearch.results.runs import Run, look_up
 from tlresearch.training.evaluate import class_metrics
-from tlresearch.training.logits import LOGITS, read_logits
+from tlresearch.training.logits import LOGITS, Answers, read_logits
 
 LISTED = 100
 """So many mistakes are kept as a list: what a person may want to look through."""
+
+CLASSES, WORST, MISTAKES = 30, 15, 10
+"""Up to so many classes have a line, of more only the worst, and so many mistakes."""
+
+
+class Table(NamedTuple):
+    """What is printed: cells of text below a header; without a body the title says it all."""
+
+    title: str
+    header: list[str]
+    body: list[list[str]]
+
+
+class View(Protocol):
+    """How the answers to the test rows of one task are shown; one class a kind of task."""
+
+    @property
+    def task(self) -> Task:
+        """Whose answers they are."""
+
+    def mistakes(self, stream: Stream | None, most: int = LISTED) -> Sequence[Any]:
+        """NamedTuples with `text` (the input) and `caption`, the worst first; inputs where a stream is given."""
+
+    def tables(self, mistakes: Sequence[Any], name: str) -> list[Table]:
+        """What is printed, of `mistakes` too. name: stands for the task in titles, "" where there is only one."""
+
+    def draw(self, folder: Path, suffix: str) -> list[Path]:
+        """Writes the pictures of the whole; suffix ends their names."""
 
 
 class Mistake(NamedTuple):
@@ -35,11 +64,44 @@ class Mistake(NamedTuple):
     @property
     def text(self) -> str | None:
         """The input as a text: itself, or the path of a file; None for anything else."""
-        return str(self.input) if isinstance(self.input, str | Path) else None
+        return _as_text(self.input)
+
+    @property
+    def caption(self) -> str:
+        """What stands above its picture."""
+        true, predicted = one_line(self.true, 24), one_line(self.predicted, 24)
+        break_or_blank = " " if len(true + predicted) < 20 else "\n"
+        return f"{true}{break_or_blank}→ {predicted}\n{self.probability:.3f}"
+
+
+class LargeError(NamedTuple):
+    """One test row. index: its number in the data set; error: predicted - true, in the target's unit; input: as above.
+
+    A mistake of a regression.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index
+    true: float
+    predicted: float
+    error: float
+    input: Any = None
+
+    @property
+    def text(self) -> str | None:
+        """The input as a text: itself, or the path of a file; None for anything else."""
+        return _as_text(self.input)
+
+    @property
+    def caption(self) -> str:
+        """What stands above its picture."""
+        return f"{self.true:.5g} → {self.predicted:.5g}"
 
 
 class Details(NamedTuple):
-    """One task's N test rows, of all stages: label, predicted label, its probability, number and stage, each (N,)."""
+    """One task's N test rows, of all stages: label, predicted label, its probability, number and stage, each (N,).
+
+    A probability is softmax(logits), in float64: near 1 they stay apart.
+    """
 
     task: Task
     y: Tensor
@@ -47,6 +109,13 @@ class Details(NamedTuple):
     probability: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index
     stage: Tensor
+
+    @classmethod
+    def of(cls, task: Task, parts: Sequence[Answers]) -> Details:
+        """From the answers to a task with classes."""
+        best = [part.logits.double().softmax(1).max(1) for part in parts]
+        answers = torch.cat([b.indices for b in best]), torch.cat([b.values for b in best])
+        return cls(task, torch.cat([part.y for part in parts]), *answers, *_places(parts))
 
     def classes(self) -> list[dict[str, float]]:
         """precision, recall, f1 (NaN for 0 / 0) and rows of each label, in their order."""
@@ -61,15 +130,87 @@ class Details(NamedTuple):
         """The most confident first, equal ones by their order in the data; their inputs where a stream is given."""
         wrong = (self.y != self.predicted).nonzero()[:, 0]
         order = wrong[self.probability[wrong].argsort(descending=True, stable=True)][:most]
-        labels, found = self.task.labels, []
-        tests = [stage.test for stage in stream.stages] if stream is not None else []
-        places = [{number: i for i, number in enumerate(rows.index.tolist())} for rows in tests]
+        labels, value, found = self.task.labels, _inputs(stream), []
         for row in order.tolist():
-            stage, number = int(self.stage[row]), int(self.index[row])
-            value = tests[stage][places[stage][number]]["input"] if tests else None
+            number = int(self.index[row])
             names = labels[int(self.y[row])], labels[int(self.predicted[row])]
-            found.append(Mistake(number, *names, float(self.probability[row]), value))
+            probability = float(self.probability[row])
+            found.append(Mistake(number, *names, probability, value(int(self.stage[row]), number)))
         return found
+
+    def tables(self, mistakes: Sequence[Mistake], name: str) -> list[Table]:
+        """The classes, the worst first, and the most confident mistakes."""
+        rows = list(zip(self.task.labels, self.classes(), strict=True))
+        rows.sort(key=lambda row: math.inf if math.isnan(row[1]["f1"]) else row[1]["f1"])
+        title = f"classes{name}, the worst first"
+        if len(rows) > CLASSES:
+            title = f"the {WORST} worst of {len(rows)} classes{name}"
+            rows = rows[:WORST]
+        classes = [
+            [one_line(label, 40), *(shown(v[c]) for c in ("precision", "recall", "f1")), f"{v['rows']:.0f}"]
+            for label, v in rows
+        ]
+        body = [
+            [one_line(m.true, 30), one_line(m.predicted, 30), f"{m.probability:.4f}", _line(m)]
+            for m in mistakes[:MISTAKES]
+        ]
+        wrong = int((self.y != self.predicted).sum())
+        said = f"the {len(body)} most confident of {wrong} mistakes{name}" if body else f"no mistakes{name}"
+        return [
+            Table(title, ["class", "precision", "recall", "f1", "rows"], classes),
+            Table(said, ["true", "predicted", "probability", "input"], body),
+        ]
+
+    def draw(self, folder: Path, suffix: str) -> list[Path]:
+        """confusion.png and .svg, where they are not too many classes."""
+        from tlresearch.results.pictures import PICTURED, draw_confusion
+
+        if len(self.task.labels) > PICTURED:
+            return []
+        return draw_confusion(self.confusion(), self.task.labels, folder / f"confusion{suffix}")
+
+
+class Errors(NamedTuple):
+    """One regression's N test rows, of all stages: target, predicted number, number of the row, stage, each (N,)."""
+
+    task: Task
+    y: Tensor
+    predicted: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
+    stage: Tensor
+
+    @classmethod
+    def of(cls, task: Task, parts: Sequence[Answers]) -> Errors:
+        """From the answers to a regression."""
+        answers = torch.cat([part.logits[:, 0] for part in parts])
+        return cls(task, torch.cat([part.y for part in parts]), answers, *_places(parts))
+
+    def mistakes(self, stream: Stream | None, most: int = LISTED) -> list[LargeError]:
+        """The largest first, equal ones by their order in the data; their inputs where a stream is given."""
+        errors, value, found = (self.predicted - self.y).double(), _inputs(stream), []
+        for row in errors.abs().argsort(descending=True, stable=True)[:most].tolist():
+            number = int(self.index[row])
+            pair = float(self.y[row]), float(self.predicted[row])
+            found.append(LargeError(number, *pair, float(errors[row]), value(int(self.stage[row]), number)))
+        return found
+
+    def tables(self, mistakes: Sequence[LargeError], name: str) -> list[Table]:
+        """The largest errors."""
+        body = [[*(f"{value:.5g}" for value in (m.true, m.predicted, m.error)), _line(m)] for m in mistakes[:MISTAKES]]
+        return [Table(f"the {len(body)} largest errors{name}", ["true", "predicted", "error", "input"], body)]
+
+    def draw(self, folder: Path, suffix: str) -> list[Path]:
+        """predicted.png and .svg: predicted against true numbers."""
+        from tlresearch.results.pictures import draw_errors
+
+        return draw_errors(self.y, self.predicted, self.task.name, folder / f"predicted{suffix}")
+
+
+_VIEWS: dict[str, Callable[[Task, Sequence[Answers]], View]] = {
+    "classification": Details.of,
+    "regression": Errors.of,
+}
+"""By the task's kind."""
 
 
 def has_details(run: Run) -> bool:
@@ -77,35 +218,48 @@ def has_details(run: Run) -> bool:
     return (run.folder / LOGITS).exists()
 
 
-def details(run: Run) -> list[Details]:
-    """One for each task that the run answered. A probability is softmax(logits), in float64: near 1 they stay apart."""
+def details(run: Run) -> list[View]:
+    """One for each task that the run answered, by its kind."""
     stages = [stage["name"] for stage in look_up(run.record, "data.stages", [])]
     answered = read_logits(run.folder, stages, [task.name for task in run.spec.tasks])
-    found = []
-    for task in run.spec.tasks:
-        parts = answered.get(task.name, [])
-        if parts:
-            best = [part.logits.double().softmax(1).max(1) for part in parts]
-            found.append(
-                Details(
-                    task,
-                    torch.cat([part.y for part in parts]),
-                    torch.cat([b.indices for b in best]),
-                    torch.cat([b.values for b in best]),
-                    torch.cat([part.index for part in parts]),
-                    torch.cat([torch.full_like(part.y, part.stage) for part in parts]),
-                )
-            )
-    return found
+    return [_VIEWS[task.kind](task, answered[task.name]) for task in run.spec.tasks if task.name in answered]
 
 
-def write_mistakes(mistakes: Sequence[Mistake], file: Path) -> None:
+def _places(parts: Sequence[Answers]) -> tuple[Tensor, Tensor]:
+    """Number and stage of every row."""
+    stages = [torch.full_like(part.index, part.stage) for part in parts]
+    return torch.cat([part.index for part in parts]), torch.cat(stages)
+
+
+def _inputs(stream: Stream | None) -> Callable[[int, int], Any]:
+    """Stage and number of a test row → its input, None without a stream."""
+    tests = [stage.test for stage in stream.stages] if stream is not None else []
+    places = [{number: i for i, number in enumerate(rows.index.tolist())} for rows in tests]
+    return lambda stage, number: tests[stage][places[stage][number]]["input"] if tests else None
+
+
+def _as_text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | Path) else None
+
+
+def write_mistakes(mistakes: Sequence[Mistake | LargeError], file: Path) -> None:
     """One JSON object a line; `input` is the text or the path, null for anything else."""
     kept = [{**m._asdict(), "input": m.text} for m in mistakes]
     partial = file.with_name(file.name + ".partial")
     with open(partial, "w", encoding="utf-8", errors="surrogateescape") as target:  # a path's bytes as they are
         target.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
     os.replace(partial, file)
+
+
+def shown(value: float | None) -> str:
+    """A number for a table."""
+    if value is None or math.isnan(value):
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def _line(mistake: Mistake | LargeError) -> str:
+    return one_line(mistake.text or f"row {mistake.index}", 100)
 
 
 def one_line(text: str, most: int) -> str:

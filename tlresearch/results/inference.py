@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tlresearch.config.errors import ConfigError, choose, require
 from tlresearch.core.batching import move
+from tlresearch.core.kinds import kind_of
 from tlresearch.core.model import Model
 from tlresearch.core.rows import Row
 from tlresearch.core.types import Batch, Spec
@@ -27,7 +28,7 @@ class Prediction(NamedTuple):
     """The answer to one input.
 
     logits: task → (C,) on the CPU. probabilities: task → label → probability in [0, 1], the predicted label first, the
-    others falling. error: why there is none of this; "" where there is.
+    others falling; values: task → number, for a regression. error: why there is none of this; "" where there is.
 
     A probability is softmax(logits), whose negative logarithm is the head's cross entropy; nothing calibrates it. For
     head `prototype` it is the softmax of negative squared distances (Snell et al., 2017, arXiv:1703.05175, eq. 2), or
@@ -37,11 +38,12 @@ class Prediction(NamedTuple):
     input: Input
     logits: dict[str, Tensor]
     probabilities: dict[str, dict[str, float]]
+    values: dict[str, float]
     error: str = ""
 
     @property
     def labels(self) -> dict[str, str]:
-        """Task → the predicted label."""
+        """Task → the predicted label, for tasks with classes."""
         return {task: next(iter(found)) for task, found in self.probabilities.items()}
 
 
@@ -64,12 +66,12 @@ def predict(
         batch_size: inputs a batch, at least 1; the answers do not depend on it (but for rounding).
         on_error: stop (an input that cannot be read raises ConfigError) or skip (its answer is the error's message).
 
-    Raises ConfigError for tasks that are no classification.
+    Raises ConfigError for tasks of an unknown kind.
     """
     require(batch_size >= 1, "batch_size", batch_size, "an integer of at least 1")
     choose("on_error", on_error, ON_ERROR)
     for task in spec.tasks:
-        require(task.kind == "classification", f"task {task.name}", task.kind, "classification to be predicted")
+        kind_of(task)
     preparation = _Preparation(model, on_error == "skip")
     rest = iter(inputs)
     chunks = iter(lambda: list(islice(rest, batch_size)), [])
@@ -115,12 +117,12 @@ def _answers(model: Model, chunk: _Chunk, device: torch.device) -> Iterator[Pred
     if chunk.batch is not None:
         found = _decoded(model, read, *_forward(model, move(chunk.batch, device)))
     for given, error in zip(chunk.inputs, chunk.errors, strict=True):
-        yield Prediction(given, {}, {}, error) if error else next(found)
+        yield Prediction(given, {}, {}, {}, error) if error else next(found)
 
 
 @torch.inference_mode()
 def _forward(model: Model, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Task → logits (B, C), and the decoded classes (B,), on the CPU."""
+    """Task → logits (B, C), and the decoded answers (B,), on the CPU."""
     out = model(batch.x)
     logits = {task: values.float() for task, values in out.logits.items()}
     decoded = {task: model.head(task).predict(values, out.features.mask).cpu() for task, values in logits.items()}
@@ -131,12 +133,23 @@ def _decoded(
     model: Model, inputs: list[Input], logits: dict[str, Tensor], decoded: dict[str, Tensor]
 ) -> Iterator[Prediction]:
     ranked: dict[str, list[dict[str, float]]] = {}
+    numbers: dict[str, list[float]] = {}
     for task, values in logits.items():
-        probabilities = values.double().softmax(-1)
-        first = probabilities.scatter(1, decoded[task].unsqueeze(1), 2.0)  # whatever the head decodes, not the largest
-        order = first.argsort(dim=1, descending=True, stable=True)
-        names = [[model.labels[task][i] for i in row] for row in order.tolist()]
-        sorted_values = probabilities.gather(1, order).tolist()
-        ranked[task] = [dict(zip(*pair, strict=True)) for pair in zip(names, sorted_values, strict=True)]
+        if model.head(task).kind.classes:
+            ranked[task] = _ranked(model.labels[task], values, decoded[task])
+        else:
+            numbers[task] = decoded[task].tolist()
     for i, given in enumerate(inputs):
-        yield Prediction(given, {t: v[i] for t, v in logits.items()}, {t: rows[i] for t, rows in ranked.items()})
+        probabilities = {task: rows[i] for task, rows in ranked.items()}
+        own = {task: row[i] for task, row in logits.items()}
+        yield Prediction(given, own, probabilities, {task: rows[i] for task, rows in numbers.items()})
+
+
+def _ranked(labels: Sequence[str], logits: Tensor, decoded: Tensor) -> list[dict[str, float]]:
+    """For each row label → probability, the decoded label first."""
+    probabilities = logits.double().softmax(-1)
+    first = probabilities.scatter(1, decoded.unsqueeze(1), 2.0)  # whatever the head decodes, not the largest
+    order = first.argsort(dim=1, descending=True, stable=True)
+    names = [[labels[i] for i in row] for row in order.tolist()]
+    ordered = probabilities.gather(1, order).tolist()
+    return [dict(zip(*pair, strict=True)) for pair in zip(names, ordered, strict=True)]

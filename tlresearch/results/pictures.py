@@ -1,14 +1,14 @@
-"""Pictures of one run: its confusions, and its most confident mistakes as a contact sheet."""
+"""Pictures of one run: its confusions or errors, and its worst mistakes as a contact sheet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tlresearch.nn.images import to_pil
-from tlresearch.results.details import Details, Mistake, one_line, write_mistakes
-from tlresearch.results.figures import figure, save
+from tlresearch.results.details import View, one_line, write_mistakes
+from tlresearch.results.figures import COLOURS, figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SHOWN = 10
 NUMBERED, NAMED, PICTURED = 20, 120, 1000
 """Up to so many classes have their counts written into the cells, have names, are drawn at all."""
+
+CROWDED = 1000
+"""Above so many points they are small and drawn as pixels."""
 
 _FALLBACKS = (
     "Noto Sans CJK SC",
@@ -33,14 +36,12 @@ _FALLBACKS = (
 """Fonts with letters that matplotlib's own lacks; those that are installed are asked for them."""
 
 
-def write(folder: Path, task: Details, mistakes: Sequence[Mistake], stream: Stream | None, suffix: str) -> list[Path]:
-    """Writes what there is of confusion.png and .svg, mistakes.png and .svg (images) and mistakes.jsonl into `folder`.
+def write(folder: Path, task: View, mistakes: Sequence[Any], stream: Stream | None, suffix: str) -> list[Path]:
+    """Writes what the task's view draws, mistakes.png and .svg (images) and mistakes.jsonl into `folder`.
 
     suffix: ends the names, where a run has several tasks. Without a stream, an older list of mistakes stays.
     """
-    files = []
-    if len(task.task.labels) <= PICTURED:
-        files += draw_confusion(task.confusion(), task.task.labels, folder / f"confusion{suffix}")
+    files = task.draw(folder, suffix)
     listed = folder / f"mistakes{suffix}.jsonl"
     if stream is None and listed.exists():
         return files
@@ -93,8 +94,25 @@ def _write(axes: Axes, counts: Tensor, shares: Tensor) -> None:
         axes.text(j, i, f"{int(counts[i, j])}", ha="center", va="center", color=colour, fontsize=8)
 
 
-def draw_mistakes(mistakes: Sequence[Mistake], stem: Path) -> list[Path]:
-    """Writes stem.png and stem.svg: the images of up to ten mistakes, each with true and predicted label."""
+def draw_errors(true: Tensor, predicted: Tensor, name: str, stem: Path) -> list[Path]:
+    """Writes stem.png and stem.svg: a point a test row, the predicted number against the true one, and the diagonal."""
+    sheet = figure(5, 5)
+    axes = sheet.add_subplot()
+    x, y = true.double().numpy(), predicted.double().numpy()
+    ends = min(x.min(), y.min()), max(x.max(), y.max())
+    axes.plot(ends, ends, color="0.5", linewidth=1, zorder=1)
+    size, opacity, many = (8, 0.3, True) if len(true) > CROWDED else (18, 0.7, False)
+    axes.scatter(x, y, size, COLOURS[0], alpha=opacity, linewidths=0, rasterized=many)
+    axes.set_aspect("equal", "datalim")
+    axes.set_xlabel("true")
+    axes.set_ylabel("predicted")
+    axes.set_title(one_line(name, 60), parse_math=False, family=_fonts())
+    axes.grid(alpha=0.3)
+    return save(sheet, stem)
+
+
+def draw_mistakes(mistakes: Sequence[Any], stem: Path) -> list[Path]:
+    """Writes stem.png and stem.svg: the images of up to ten mistakes, each with its true and predicted answer."""
     columns = min(len(mistakes), 5)
     lines = -(-len(mistakes) // 5)
     sheet, fonts = figure(2.2 * columns, 2.7 * lines), _fonts()
@@ -102,10 +120,7 @@ def draw_mistakes(mistakes: Sequence[Mistake], stem: Path) -> list[Path]:
         picture = to_pil(mistake.input, 3)
         picture.thumbnail((240, 240))
         axes.imshow(picture, interpolation="nearest" if max(picture.size) < 64 else "antialiased")
-        true, predicted = one_line(mistake.true, 24), one_line(mistake.predicted, 24)
-        break_or_blank = " " if len(true + predicted) < 20 else "\n"
-        title = f"{true}{break_or_blank}→ {predicted}\n{mistake.probability:.3f}"
-        axes.set_title(title, fontsize=9, parse_math=False, family=fonts)
+        axes.set_title(mistake.caption, fontsize=9, parse_math=False, family=fonts)
     for axes in sheet.axes:
         axes.set(xticks=[], yticks=[], frame_on=False)
     return save(sheet, stem)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlresearch.config.errors import ConfigError, Problem, nearest
+from tlresearch.core.metrics import falls
 from tlresearch.results import store
 from tlresearch.results.runs import HEADLINE, Run, look_up
 
@@ -91,6 +92,12 @@ def _group(members: list[dict[str, Any]], metric: str) -> Group:
     values = [v for r in members if r["status"] == "done" and (v := look_up(r["metrics"], metric)) is not None]
     mean = sum(values) / len(values) if values else None
     return Group(members, len(values), mean, interval(values))
+
+
+def best_first(found: Sequence[Group], metric: str) -> list[Group]:
+    """By their means; what is lowest first where lower is better."""
+    sign = 1 if falls(metric) else -1
+    return sorted(found, key=lambda group: sign * (group.mean or 0.0))
 
 
 def interval(values: Sequence[float]) -> float | None:

@@ -19,6 +19,7 @@ MEANING = {
     "test_in_validation": "test rows that occur in validation too",
     "repeated": "rows that repeat an earlier one of their set",
     "several_labels": "rows that occur before under another label",
+    "far_targets": "numbers to predict that lie far from all others",
     "empty_texts": "rows with an empty text",
     "single_row_classes": "classes of a single row",
     "absent_from_train": "classes without a train row",
@@ -55,12 +56,16 @@ def contents(rows: Rows) -> list[Hashable] | None:
 
 
 def suspicious_rows(
-    sets: Mapping[str, Rows], known: Mapping[str, Sequence[Hashable]], counts: Counts
+    sets: Mapping[str, Rows], known: Mapping[str, Sequence[Hashable]], tasks: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Findings about rows. sets: train, validation, test → rows; known: the same → `contents` of the rows.
 
     Each has a kind (a key of MEANING), a count and up to three examples. Empty texts are no repeats of each other.
     """
+    import torch
+
+    from tlresearch.core.labels import labelled
+
     seen: dict[Hashable, int] = {"": _EMPTY}
     numbers = {s: np.array([seen.setdefault(c, len(seen)) for c in found]) for s, found in known.items()}
     ends = np.cumsum([len(rows) for rows in sets.values()]).tolist()
@@ -73,8 +78,9 @@ def suspicious_rows(
     hits["repeated"] = np.concatenate([_repeats(numbers[split]) + start[split] for split in sets])
     everything = np.concatenate(list(numbers.values()))
     none = np.empty((0, 2), int)
-    labels = (np.concatenate([rows.labels[task].numpy() for rows in sets.values()]) for task in counts)
-    hits["several_labels"] = np.concatenate([none, *(_contradictions(everything, y) for y in labels)])
+    labels = (torch.cat([rows.labels[task] for rows in sets.values()]) for task in tasks)
+    contradictions = (_contradictions(everything, y.numpy(), labelled(y).numpy()) for y in labels)
+    hits["several_labels"] = np.concatenate([none, *contradictions])
     hits["empty_texts"] = np.flatnonzero(everything == _EMPTY)[:, None]
     return [
         _finding(kind, len(rows), [_example(sets, start, *row) for row in rows[:_EXAMPLES].tolist()])
@@ -113,11 +119,11 @@ def _repeats(rows: Numbers) -> Numbers:
     return again
 
 
-def _contradictions(rows: Numbers, labels: Numbers) -> Numbers:
+def _contradictions(rows: Numbers, labels: Numbers, known: Numbers) -> Numbers:
     """(K, 2): positions of the rows with another label than the first that has the same content, and that first."""
-    labelled = np.flatnonzero((labels >= 0) & (rows != _EMPTY))
-    _, first, inverse = np.unique(rows[labelled], return_index=True, return_inverse=True)
-    pairs = np.stack([labelled, labelled[first[inverse]]], 1)
+    compared = np.flatnonzero(known & (rows != _EMPTY))
+    _, first, inverse = np.unique(rows[compared], return_index=True, return_inverse=True)
+    pairs = np.stack([compared, compared[first[inverse]]], 1)
     against: Numbers = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
     return against
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from tlresearch.config.errors import choose, require
 from tlresearch.config.registry import register
+from tlresearch.core.metrics import falls
 from tlresearch.core.tracker import Selection
 
 
@@ -21,21 +22,24 @@ class Validation(Selection):
     Lopez-Paz, 2021, arXiv:2007.01434, section 3, where validation rows come from the training domains).
 
     Args:
-        metric: a validation metric: accuracy, macro_f1, loss …
-        mode: max or min.
+        metric: a validation metric: accuracy, macro_f1, rmse, loss …; null = the headline metric of the first task.
+        mode: max or min; null = whatever is better of the metric, min of loss, rmse and mae.
     """
 
-    def __init__(self, *, metric: str = "accuracy", mode: Literal["max", "min"] = "max") -> None:
-        choose("mode", mode, ("max", "min"))
-        require(metric != "loss" or mode == "min", "mode", mode, "min where metric is loss, else the worst is picked")
+    def __init__(self, *, metric: str | None = None, mode: Literal["max", "min"] | None = None) -> None:
+        if mode is not None:
+            choose("mode", mode, ("max", "min"))
+        lowest = metric is not None and falls(metric)
+        require(mode != "max" or not lowest, "mode", mode, f"min where metric is {metric}, else the worst is picked")
         self.metric, self.mode = metric, mode
 
     def best(self, history: Sequence[Mapping[str, float]]) -> int:
         """Raises ConfigError for a metric that the history lacks."""
+        name = self.metric or next(iter(history[0]))
         for metrics in history:
-            choose("metric", self.metric, metrics)
-        sign = 1 if self.mode == "max" else -1
-        scores = [sign * metrics[self.metric] for metrics in history]
+            choose("metric", name, metrics)
+        mode = self.mode or ("min" if falls(name) else "max")
+        scores = [metrics[name] if mode == "max" else -metrics[name] for metrics in history]
         losses = [metrics.get("loss", 0.0) for metrics in history]
         return max(range(len(scores)), key=lambda i: (_rank(scores[i]), _rank(-losses[i])))
 

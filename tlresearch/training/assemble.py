@@ -14,6 +14,7 @@ from tlresearch.core.backbone import Backbone
 from tlresearch.core.head import Head
 from tlresearch.core.method import Method, uses
 from tlresearch.core.model import Model, pristine
+from tlresearch.core.rows import Rows
 from tlresearch.core.seeding import seeded
 from tlresearch.core.types import Spec, Stream, Task
 from tlresearch.training.memory import fresh_backbone, read_data
@@ -30,8 +31,17 @@ class Assembly(NamedTuple):
     original: dict[int, int]
 
 
-def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...], backbone: Backbone | None = None) -> Assembly:
-    """Backbone (a fresh one but where one is given), the heads of `tasks` and the methods; all mistakes at once."""
+def assemble(
+    config: Config,
+    spec: Spec,
+    tasks: tuple[Task, ...],
+    train: Rows | None = None,
+    backbone: Backbone | None = None,
+) -> Assembly:
+    """Backbone (a fresh one but where one is given), the heads of `tasks` and the methods; all mistakes at once.
+
+    train: rows whose labels the heads see (`Head.prepare`); None where their state is loaded.
+    """
     problems = Problems()
     problems.attempt("", lambda: check_fit(config, spec))
     methods: dict[str, Method] = {}
@@ -42,7 +52,7 @@ def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...], backbone: Back
     problems.raise_any()
     model = Model(fresh_backbone(config, spec) if backbone is None else backbone)
     original = pristine(model.backbone)
-    prepare_heads(model, config, tasks)
+    prepare_heads(model, config, tasks, train)
     for name, method in methods.items():
         with seeded(config["seed"], "method", name):
             problems.attempt(f"method.{name}", partial(method.setup, model, spec))
@@ -78,14 +88,19 @@ def check_fit(config: Config, spec: Spec) -> None:
     for name in config["heads"]:
         choose(f"heads.{name}", name, [task.name for task in spec.tasks])
     for task in spec.tasks:
-        head = head_config(config, task)
-        kinds = load("head", head["name"]).kinds
+        head = head_config(config, task)["name"]
+        kinds = load("head", head).kinds
         if task.kind not in kinds:
-            raise ConfigError(
-                Problem(
-                    "head", f"{head['name']!r} serves {', '.join(sorted(kinds))}; task {task.name!r} is {task.kind}"
-                )
-            )
+            serves = f"{head!r} serves {', '.join(sorted(kinds))}; task {task.name!r} is {task.kind}"
+            raise ConfigError(Problem("head", f"{serves}; choose one of: {', '.join(_heads(task.kind))}"))
+
+
+def _heads(kind: str) -> list[str]:
+    """The heads that serve a kind of tasks."""
+    from tlresearch.config.registry import index
+
+    heads = sorted(e.name for e in index().values() if e.kind == "head" and not e.error)
+    return [name for name in heads if kind in load("head", name).kinds]
 
 
 def head_config(config: Config, task: Task) -> dict[str, Any]:
@@ -96,8 +111,11 @@ def head_config(config: Config, task: Task) -> dict[str, Any]:
     return {"name": own} if isinstance(own, str) else dict(own)
 
 
-def prepare_heads(model: Model, config: Config, tasks: tuple[Task, ...]) -> None:
-    """Builds the heads of tasks that are new and grows those whose labels have grown; seeded by seed and task alone."""
+def prepare_heads(model: Model, config: Config, tasks: tuple[Task, ...], train: Rows | None = None) -> None:
+    """Builds the heads of tasks that are new and grows those whose labels have grown; seeded by seed and task alone.
+
+    train: rows of the stage, whose labels a new head sees before anything is trained.
+    """
     device = next(model.backbone.parameters()).device
     for task in tasks:
         with seeded(config["seed"], "head", task.name, len(task.labels)):
@@ -107,6 +125,8 @@ def prepare_heads(model: Model, config: Config, tasks: tuple[Task, ...]) -> None
             options = head_config(config, task)
             key = f"heads.{task.name}" if task.name in config["heads"] else "head"
             head: Head = build("head", options, at=key, backbone=model.backbone, task=task)
+            if train is not None:
+                head.prepare(train.labels[task.name])
             model.add_head(task, head, options.get("pooling", "auto"))
     model.to(device)
 

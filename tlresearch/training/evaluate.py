@@ -11,13 +11,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tlresearch.core.distributed import gather, ranks
+from tlresearch.core.kinds import Classification, Kind
+from tlresearch.core.labels import labelled
 from tlresearch.core.method import Batches, Method, uses
 from tlresearch.core.model import Model
-from tlresearch.core.types import IGNORE, Batch
+from tlresearch.core.types import Batch
 
 
 class Predictions(NamedTuple):
-    """Of N rows, in the order of their `index`: logits (N, C), ids y and predicted (N,), loss, domain, index (N,)."""
+    """Of N rows, in the order of their `index`: logits (N, C), y and predicted (N,), loss, domain, index (N,).
+
+    y and predicted are ids or, of a regression, numbers.
+    """
 
     logits: Tensor
     y: Tensor
@@ -25,11 +30,6 @@ class Predictions(NamedTuple):
     loss: Tensor
     domain: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index
-
-    @property
-    def accuracy(self) -> float:
-        """The share of rows predicted right, in [0, 1]."""
-        return float((self.predicted == self.y).float().mean()) if len(self.y) else float("nan")
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def predict(
                 losses = head.loss(logits, y)
                 predicted = head.predict(logits, out.features.mask)
                 row = (logits, y, predicted, losses, batch.domain, batch.index)
-                keep = y != IGNORE
+                keep = labelled(y)
                 found.append(tuple(t[keep].cpu() for t in row))
     own = {task: [torch.cat(columns) for columns in zip(*found, strict=True)] for task, found in parts.items() if found}
     return {task: _ordered(columns) for task, columns in _gathered(own).items()}
@@ -84,47 +84,18 @@ def _ordered(columns: list[Tensor]) -> Predictions:
     return Predictions(*(column[order] for column in columns))
 
 
-def metrics(predictions: Predictions) -> dict[str, float]:
-    """accuracy, macro_f1 over the classes that occur (both from torchmetrics) and mean loss."""
-    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
-
+def metrics(predictions: Predictions, kind: type[Kind] = Classification) -> dict[str, float]:
+    """What `kind` measures at every evaluation, and the mean loss; {} for no rows."""
     if not len(predictions.y):
         return {}
-    classes = max(predictions.logits.shape[1], 2)
-    arguments = (predictions.predicted, predictions.y, classes)
-    return {
-        "accuracy": float(multiclass_accuracy(*arguments, average="micro")),
-        "macro_f1": float(multiclass_f1_score(*arguments, average="macro")),
-        "loss": float(predictions.loss.mean()),
-    }
+    measured = kind.measure(predictions.logits, predictions.predicted, predictions.y)
+    return {**measured, "loss": float(predictions.loss.mean())}
 
 
-def final_metrics(predictions: Predictions) -> dict[str, float]:
-    """What `metrics` gives and what is asked of a finished run alone, all from torchmetrics and in [0, 1].
-
-    roc_auc and average_precision: one against the rest, the mean over the classes that occur; NaN where only one does.
-    calibration_error: the expected one over 15 bins, l1 (Guo et al., 2017, arXiv:1706.04599, eq. 3).
-    top5_accuracy: where there are more than 10 classes.
-    """
-    from torchmetrics.functional import classification as functional
-
-    values = metrics(predictions)
-    if not values:
-        return values
-    y, probabilities = predictions.y, predictions.logits.double().softmax(1)
-    present, ids = y.unique(return_inverse=True)
-    values |= {"roc_auc": float("nan"), "average_precision": float("nan")}
-    if len(present) > 1:
-        ranked = (probabilities[:, present], ids, len(present))
-        values["roc_auc"] = float(functional.multiclass_auroc(*ranked))
-        values["average_precision"] = float(functional.multiclass_average_precision(*ranked))
-    classes = probabilities.shape[1]
-    if classes > 1:
-        values["calibration_error"] = float(functional.multiclass_calibration_error(probabilities, y, classes))
-    if classes > 10:
-        best = functional.multiclass_accuracy(probabilities, y, classes, average="micro", top_k=5)
-        values["top5_accuracy"] = float(best)
-    return values
+def final_metrics(predictions: Predictions, kind: type[Kind] = Classification) -> dict[str, float]:
+    """What `metrics` gives and what `kind` asks of a finished run alone."""
+    values = metrics(predictions, kind)
+    return {**values, **kind.measure_finally(predictions.logits, predictions.y)} if values else values
 
 
 def class_metrics(y: Tensor, predicted: Tensor, classes: int) -> list[dict[str, float]]:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from tlresearch.core.head import Head
-from tlresearch.core.types import IGNORE, Batch, Features
+from tlresearch.core.kinds import kind_of
+from tlresearch.core.labels import blank, labelled
+from tlresearch.core.types import Batch, Features
 from tlresearch.training.data import Endless
 from tlresearch.training.evaluate import Predictions, metrics
 from tlresearch.training.gradients import TASK
@@ -139,7 +141,7 @@ class _Together:
             x, y, weight = batch.activations[lane.features], batch.y[lane.task], batch.weight
             if missing:
                 x = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
-                y = torch.cat([y, y.new_full((missing, *y.shape[1:]), IGNORE)])
+                y = torch.cat([y, y.new_full((missing, *y.shape[1:]), blank(y))])
                 weight = torch.cat([weight, weight.new_zeros(missing)])
             parts.append((x.float(), y, weight))
         device = next(iter(self.parameters.values())).device
@@ -236,7 +238,7 @@ class _Together:
             batch = rows.batch(torch.arange(len(rows)))
             device = next(iter(self.parameters.values())).device
             x, y = batch.activations[first.features].float().to(device), batch.y[first.task].to(device)
-            keep = y != IGNORE
+            keep = labelled(y)
             x, y = x[keep], y[keep]
             labels = len(first.session.model.labels[first.task])
             portion = max(int(LOGITS / max(len(x) * max(labels, 1), 1)), 1)
@@ -246,4 +248,6 @@ class _Together:
 
     def _metrics(self, head: Head, logits: Tensor, y: Tensor, batch: Batch, keep: Tensor) -> dict[str, float]:
         columns = (logits, y, head.predict(logits, None), head.loss(logits, y))
-        return metrics(Predictions(*(c.cpu() for c in columns), batch.domain[keep.cpu()], batch.index[keep.cpu()]))
+        numbers = (batch.domain[keep.cpu()], batch.index[keep.cpu()])
+        kind = kind_of(self.members[0].session.stage.tasks[0])
+        return metrics(Predictions(*(c.cpu() for c in columns), *numbers), kind)

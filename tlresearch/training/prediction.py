@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from tlresearch.config.build import build
 from tlresearch.core.distributed import rank
+from tlresearch.core.kinds import kind_of
 from tlresearch.core.rows import Rows
 from tlresearch.core.types import Stage, Stream
 from tlresearch.training.cost import Cost, peak_memory_bytes
@@ -39,7 +39,7 @@ class Prediction:
             with self.cost.phase("evaluate"):
                 for i, earlier in enumerate(self.stream.stages[: number + 1]):
                     predictions[i] = self._predict(earlier, earlier.test)
-            position = Position(number, 0, 0, [metrics(next(iter(validation.values())))])
+            position = Position(number, 0, 0, [metrics(validation[stage.tasks[0].name], kind_of(stage.tasks[0]))])
             finished.append(stage_row(stage, position, 0, predictions))
         if not rank():
             write_logits(folder, self.stream, predictions)
@@ -56,6 +56,8 @@ class Prediction:
         for task in stage.tasks:
             y = torch.as_tensor(rows.labels[task.name])
             logits = self.predictors[task.name].predict(rows.masked()).float()
-            losses = F.cross_entropy(logits, y, reduction="none")
-            found[task.name] = Predictions(logits, y, logits.argmax(-1), losses, rows.domain, rows.index)
+            kind = kind_of(task)()
+            kind.prepare(stage.train.labels[task.name])
+            answers = kind.predict(logits), kind.loss(logits, y)
+            found[task.name] = Predictions(logits, y, *answers, rows.domain, rows.index)
         return found

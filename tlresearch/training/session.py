@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from tlresearch.config.build import build
-from tlresearch.config.errors import Problems, fail
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.batching import move
-from tlresearch.core.distributed import rank, ranks
-from tlresearch.core.method import Batches, uses
+from tlresearch.core.distributed import rank
+from tlresearch.core.kinds import kind_of
+from tlresearch.core.method import Batches
 from tlresearch.core.model import changed_names
 from tlresearch.core.rows import Rows
 from tlresearch.core.seeding import reseed, seeded
@@ -23,6 +22,7 @@ from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Batch, Clock, Stage, Stream
 from tlresearch.training import checkpoint
 from tlresearch.training.assemble import Config, assemble, prepare_heads
+from tlresearch.training.checks import check_together
 from tlresearch.training.cost import Cost, peak_memory_bytes
 from tlresearch.training.data import Prepared
 from tlresearch.training.evaluate import Predictions, evaluating, metrics, predict, synchronise_buffers
@@ -30,7 +30,7 @@ from tlresearch.training.features import FeatureCache
 from tlresearch.training.keeper import MODEL, RunKeeper
 from tlresearch.training.logits import write_logits
 from tlresearch.training.memory import prepared_inputs
-from tlresearch.training.parameters import Rates, checkpoint_blocks, choose_trainable, recalibrate
+from tlresearch.training.parameters import Rates, choose_trainable, recalibrate
 from tlresearch.training.reach import leaving_no_trace
 from tlresearch.training.scores import stage_row, summarise
 from tlresearch.training.trainer import Plan, Position, Trainer
@@ -62,14 +62,14 @@ class Session:
     ) -> None:
         self.config, self.stream, self.fabric, self.cost = config, stream, fabric, Cost()
         with self.cost.phase("prepare"):
-            self.model, self.methods, self.original = assemble(
-                config, stream.spec, stream.stages[0].tasks, backbone
-            )
+            first = stream.stages[0]
+            built = assemble(config, stream.spec, first.tasks, first.train, backbone)
+            self.model, self.methods, self.original = built
             self.model.to(fabric.device)
             self.make_optimizer = build("optimizer", config["optimizer"])
             self.schedule = build("schedule", config["schedule"])
             self.selection: Selection = build("selection", config["selection"])
-            self._check()
+            check_together(config, stream, self.model, self.methods, self.make_optimizer, self.schedule, self.selection)
             plan = Plan(**{key: config[key] for key in Plan.__dataclass_fields__})
             self.trainer = Trainer(
                 fabric, self.model, self.methods, plan, rates, self.make_optimizer, self.schedule, log
@@ -79,7 +79,7 @@ class Session:
             )
             self.keeper.trainer = self.trainer
             self.position = Position()
-            self._prepare(stream.stages[0])
+            self._prepare(first)
             self._try()
             if config["compile"]:
                 self.model.backbone.compile()
@@ -106,7 +106,7 @@ class Session:
     def _stage(self, number: int, stage: Stage) -> None:
         fresh = self.position.step == 0
         if fresh:
-            prepare_heads(self.model, self.config, stage.tasks)
+            prepare_heads(self.model, self.config, stage.tasks, stage.train)
         if stage is not self.stage:
             self._prepare(stage)
         batches, seen = self._batches(), stage.without_test_labels()
@@ -177,8 +177,8 @@ class Session:
         found = self._predict(self.prepared["validation"], self.stage)
         for task in self.stage.tasks:
             if task.name in found:
-                own = metrics(found[task.name])
-                values = {**own, **values}
+                own = metrics(found[task.name], kind_of(task))
+                values |= {name: value for name, value in own.items() if name not in values}  # the headline stays first
                 if len(self.stage.tasks) > 1:
                     values |= {f"{task.name}.{name}": value for name, value in own.items()}
         return values
@@ -231,59 +231,12 @@ class Session:
                     found = ((self.model.features(b.x, name, b.activations), b.y[name]) for b in batches)
                     head.fit(found)
 
-    def _check(self) -> None:
-        """Mistakes that show once everything is built."""
-        config, model = self.config, self.model
-        problems = Problems()
-        trial = [{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0}]
-        problems.attempt("optimizer", lambda: self.make_optimizer(trial))
-        problems.attempt("schedule", lambda: self.schedule(self._start()))
-        falling = [self._trial_metrics(value) for value in (1.0, 0.0)]
-        problems.attempt("selection", lambda: self.selection.best(falling))
-        problems.raise_any()
-        if config["patience"] is not None and self.selection.best(falling) == 1:
-            message = f"selection={config['selection']['name']} never sees a worse one; leave patience out"
-            fail("patience", config["patience"], message)
-        norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.backbone.modules())
-        if config["bn"] != "eval" and not norms:
-            fail("bn", config["bn"], f"backbone {config['backbone']['name']!r} has no BatchNorm layer; leave it out")
-        needing = [name for name, method in self.methods.items() if method.unlabelled > 0]
-        if needing and any(stage.unlabelled is None for stage in self.stream.stages):
-            message = f"has no unlabelled rows and method {needing[0]!r} needs them; use a data set with a target, "
-            example = "e.g. dataset=rotated dataset.source=[0] dataset.target=[45]"
-            fail("dataset", config["dataset"]["name"], message + example)
-        smallest = min(min(config["batch_size"], len(stage.train)) for stage in self.stream.stages)
-        if smallest < ranks():
-            fail(
-                "devices",
-                config["devices"],
-                f"more than the {smallest} rows of the smallest batch; give at most that many",
-            )
-        edits = [n for n, m in self.methods.items() if uses(m, "on_gradients") or uses(m, "combine")]
-        if edits and config["precision"].startswith("16"):
-            message = f"scales gradients and method {edits[0]!r} reads them; use precision=bf16-mixed"
-            fail("precision", config["precision"], message)
-        closed = [name for name in model.labels if model.head(name).closed_form]
-        opinions = [m.trainable(model, self._start()) for m in self.methods.values() if uses(m, "trainable")]
-        frozen = any(opinion is not None for opinion in opinions) and not any(list(o or ()) for o in opinions)
-        if closed and not frozen:
-            message = "has a closed form and goes with a frozen backbone only; add method=[probe]"
-            fail("head", config["head"]["name"], message)
-        if config["gradient_checkpointing"]:
-            checkpoint_blocks(model)
-
     def _try(self) -> None:
         """A forward pass of two rows, so that parts that do not fit each other show before anything is written."""
         rows = self.prepared["train"].batch(torch.arange(min(2, len(self.prepared["train"]))))
         self.model.eval()
         with torch.no_grad(), seeded("try"):
             self.model(move(rows, self.fabric.device).x)
-
-    def _trial_metrics(self, value: float) -> dict[str, float]:
-        """Names as `_validate` gives them, each rate `value`."""
-        own = {"accuracy": value, "macro_f1": value, "loss": 1 - value}
-        tasks = self.stream.spec.tasks if len(self.stream.spec.tasks) > 1 else ()
-        return {**own, **{f"{task.name}.{name}": v for task in tasks for name, v in own.items()}}
 
     def _start(self) -> Clock:
         return Clock(0, 0, 0, 1, {})
