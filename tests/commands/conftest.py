@@ -50,7 +50,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, list[str]]]:
     runner = types.ModuleType("tlresearch.runner")
     runner.RunFailed = type("RunFailed", (RuntimeError,), {})
 
-    def execute(config: DictConfig, overrides: list[str]) -> FakeRun:
+    def execute(config: DictConfig, overrides: list[str], *, wait: bool = False) -> FakeRun:
         calls.append((OmegaConf.to_container(config), overrides))
         if config.seed == 13:
             raise ZeroDivisionError("the loss is gone")

@@ -54,8 +54,8 @@ def test_the_owner_touches_its_lock(tmp_path, monkeypatch):
 
 
 def test_a_killed_process_lets_go(tmp_path):
-    code = f"from tlresearch.results import lock; from pathlib import Path; lock.claim(Path({str(tmp_path)!r})); input()"
-    child = subprocess.Popen([sys.executable, "-c", "print(end='', flush=True);" + code], stdin=subprocess.PIPE)
+    code = "import pathlib, sys, tlresearch.results.lock as lock; lock.claim(pathlib.Path(sys.argv[1])); input()"
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE)
     while lock.holder(tmp_path) is None:
         assert child.poll() is None
         time.sleep(0.01)

@@ -157,7 +157,7 @@ def _create(path: Path, owner: Mapping[str, Any]) -> bool:
 def _read(path: Path) -> dict[str, Any] | None:
     """A lock's owner and, as `beat`, its last touch; one cut short is known by its inode. None where there is none."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # opening asks the file server for the file's times
+        with open(path, encoding="utf-8", errors="replace") as file:  # opening asks the file server for its times
             text, status = file.read(), os.fstat(file.fileno())
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
