@@ -84,8 +84,18 @@ class GridSweeper(BasicSweeper):
         return config
 
     def _launch(self, jobs: Sequence[Sequence[str]], first: int, *, wait: bool) -> Sequence[JobReturn]:
+        from tlresearch.config.compose import user_error
+        from tlresearch.results.claim import RunFailed
+
         assert self.launcher is not None
-        return self.launcher.launch([[*job, f"hydra.sweeper.wait={str(wait).lower()}"] for job in jobs], first)
+        try:
+            return self.launcher.launch([[*job, f"hydra.sweeper.wait={str(wait).lower()}"] for job in jobs], first)
+        except Exception as error:
+            if user_error(error) is not None:
+                raise
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            advice = "what is done is kept, and the same command runs the rest"
+            raise RunFailed(f"the launcher lost its runs ({reason}); {advice}") from None
 
     def split_arguments(  # type: ignore[override]  # there it is a static method, called on the instance
         self, overrides: list[Override], max_batch_size: int | None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sharing import WITNESS, Terminal, axis, family, nobody_left, rows, said, together  # noqa: E402
+from sharing import WITNESS, Terminal, axis, family, nobody_left, rows, said, together
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None or importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is None,

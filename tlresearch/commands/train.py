@@ -22,6 +22,7 @@ from tlresearch.config.compose import VERSION_BASE, check, user_error
 from tlresearch.config.errors import ConfigError, fail
 from tlresearch.config.quoting import quote
 from tlresearch.results import announcement
+from tlresearch.results.claim import RunFailed
 from tlresearch.results.lock import Busy
 
 _failed: list[Exception] = []
@@ -72,7 +73,10 @@ def task(config: DictConfig) -> float | None:
         _pace.add(time.time() - start, worked=True)
         if not sweep:
             return _fail(error, config.debug)
-        raise _carried(error, config.debug) from error  # the sweeper has to know
+        if _pace.here:
+            _fail(error, config.debug)
+            raise  # the sweeper has to know
+        raise _sent(error) from None
     _pace.add(time.time() - start, worked=not run.reused)
     if _speaks():
         if config.progress and not run.reused and not sweep:
@@ -110,18 +114,13 @@ def _fail(error: Exception, debug: bool) -> None:
         _failed.append(error)
 
 
-def _carried(error: Exception, debug: bool) -> Exception:
-    """The error of a run as its sweeper gets it: told already, or in another process such that it can be sent."""
-    if _pace.here:
-        _fail(error, debug)
-        return error
+def _sent(error: Exception) -> Exception:
+    """The error of a run in another process as its sweeper gets it, which tells it; any other may not survive that."""
     message = user_error(error)
-    if message is not None:  # told by the sweeper
+    if message is not None:
         return error if isinstance(error, ConfigError) else ConfigError(message)
     if not _failed_before(error):
         traceback.print_exception(error)
-    from tlresearch.runner import RunFailed
-
     return RunFailed(str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}")
 
 
@@ -141,9 +140,8 @@ def _tell(error: Exception, debug: bool) -> None:
 
 
 def _failed_before(error: Exception) -> bool:
-    """Whether the run failed in an earlier call, so that there is a record and nothing to trace."""
-    runner = sys.modules.get("tlresearch.runner")
-    return runner is not None and isinstance(error, runner.RunFailed) and error.__cause__ is None
+    """Whether the run failed in an earlier call or in another process, so that there is nothing to trace."""
+    return isinstance(error, RunFailed) and error.__cause__ is None
 
 
 def _exit_code() -> int:
