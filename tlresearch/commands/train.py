@@ -20,6 +20,7 @@ from tlresearch.commands.sweep import Pace, Value, summary
 from tlresearch.config import source
 from tlresearch.config.compose import VERSION_BASE, check, user_error
 from tlresearch.config.errors import ConfigError, fail
+from tlresearch.config.names import check_name
 from tlresearch.config.quoting import quote
 from tlresearch.results import announcement
 from tlresearch.results.claim import RunFailed
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
     _pace.restart()
     announcement.forget()
     try:
+        check_name(arguments)
         with _hydra_arguments(arguments):
             hydra.main(version_base=VERSION_BASE, config_path=None, config_name="config")(task)()
     except SystemExit as stop:

@@ -19,7 +19,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a run folder, None where there is none. A run whose lock is gone or dead reads as interrupted."""
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         return {"identity": folder.name, "status": "failed", "error": f"unreadable record: {error}", "schema": SCHEMA}
