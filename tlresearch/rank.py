@@ -14,8 +14,9 @@ from tlresearch.config.errors import ConfigError
 
 def main(job: Path) -> int:
     """Runs the resolved configuration; mistakes of the user's are left in a file for the process that waits."""
+    from tlresearch.results.claim import RunFailed
     from tlresearch.results.lock import Busy
-    from tlresearch.runner import RunFailed, execute_here, prepare
+    from tlresearch.runner import execute_here, prepare
 
     content = json.loads(job.read_text())
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlresearch.config.compose import check, compose
-from tlresearch.config.errors import ConfigError
+from tlresearch.config.errors import ConfigError, fail
 from tlresearch.results import lock, store
 from tlresearch.results.announcement import announce
 from tlresearch.results.claim import Claim, RunFailed, claimed, disk_error, existing, refuse_busy, unwritable
@@ -42,6 +42,8 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> Run:
     """
     config = compose(overrides, config_name)
     check(config)
+    if config.dry_run:
+        fail("dry_run", True, "lists runs on the command line; leave it out here")
     return execute(config, list(overrides))
 
 

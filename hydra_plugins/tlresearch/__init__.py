@@ -61,7 +61,7 @@ class GridSweeper(BasicSweeper):
         for batch in batches:
             self.validate_batch_is_legal(batch)
         jobs = [list(job) for batch in batches for job in batch]
-        if self._compose(jobs[0]).dry_run:
+        if jobs and self._compose(jobs[0]).dry_run:
             list_runs((self._compose(job), _told(job)) for job in jobs)
             return []
         folder = Path(self.config.hydra.sweep.dir)

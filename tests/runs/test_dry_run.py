@@ -86,3 +86,12 @@ def test_no_launcher_is_asked(train, folder, launcher):
 def test_it_is_no_part_of_the_identity(train):
     run = train("dry_run=false", "steps=2").run
     assert os.path.basename(run.folder) == train("dry_run=true", "steps=2").out.split()[0]
+
+
+def test_from_python_it_is_refused(folder):
+    import tlresearch
+    from tlresearch.config.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="dry_run: True: lists runs on the command line"):
+        tlresearch.run(["backbone=mlp", "dry_run=true"])
+    assert list(folder.iterdir()) == []

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -115,3 +117,18 @@ def test_a_sweep_of_a_worker_that_is_killed_says_so(witness, plugin):
     assert code == 1, err
     assert "Traceback" not in "".join(err)
     assert "the same command" in err[-1]
+
+
+def test_the_slurm_configuration_of_the_documentation(train, folder):
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (folder / "slurm.yaml").write_text(block.replace("/shared/me/runs", "runs"))
+    result = train("-m", "-cd", ".", "-cn", "slurm", "dry_run=true")
+    assert result.code == 0, result.err
+    assert "12 runs: 12 to do" in result.out
+    if shutil.which("srun") is not None:
+        return
+    refused = train("-m", "-cd", ".", "-cn", "slurm")
+    assert refused.code == 1, "no Slurm here"
+    assert "the launcher lost its runs" in refused.err
+    assert "Traceback" not in refused.err

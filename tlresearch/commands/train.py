@@ -58,7 +58,8 @@ def task(config: DictConfig) -> float | None:
     if sweep and _speaks() and not config.dry_run:
         print(_pace.line(job.job.num, job.sweeper.get("total"), overrides), flush=True)
     if config.dry_run:
-        return _list(config, overrides, sweep)
+        _list(config, overrides, sweep)
+        return None
     start = time.time()
     try:
         check(config)
@@ -67,18 +68,19 @@ def task(config: DictConfig) -> float | None:
         run = execute(config, overrides, wait=sweep and bool(job.sweeper.get("wait", True)))
     except Busy as busy:
         _pace.add(time.time() - start, worked=False)
-        if not sweep:
-            return _fail(busy, config.debug)
-        print("being run elsewhere; left for the end", file=sys.stderr)
-        raise
+        if sweep:
+            print("being run elsewhere; left for the end", file=sys.stderr)
+            raise
+        _fail(busy, config.debug)
+        return None
     except Exception as error:
         _pace.add(time.time() - start, worked=True)
-        if not sweep:
-            return _fail(error, config.debug)
-        if _pace.here:
-            _fail(error, config.debug)
+        if not _pace.here:
+            raise _sent(error) from None
+        _fail(error, config.debug)
+        if sweep:
             raise  # the sweeper has to know
-        raise _sent(error) from None
+        return None
     _pace.add(time.time() - start, worked=not run.reused)
     if _speaks():
         if config.progress and not run.reused and not sweep:
