@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -73,6 +74,11 @@ class Terminal:
         (os.killpg if group else os.kill)(self.process.pid, signal.SIGKILL)
         self.process.stderr.close()
         self.process.wait()
+
+
+def total(err):
+    """The line that sums a sweep up; Ray may still hand on what its workers said before."""
+    return [line for line in err if re.match(r"\d+ runs?: ", line)][-1]
 
 
 def family(witness):

@@ -69,6 +69,18 @@ def test_in_a_sweep_it_comes_last_and_is_waited_for(train, monkeypatch):
     ]
 
 
+@pytest.mark.slow
+def test_ranks_that_find_it_locked_say_so_as_one(train, monkeypatch):
+    run = train("steps=2").run
+    (run.folder / "run.json").write_text(json.dumps({**record(run), "status": "running"}))
+    (run.folder / "lock").write_text(json.dumps({"host": "another", "space": "", "pid": 7, "token": "x"}))
+    monkeypatch.setattr("tlresearch.runner.refuse_busy", lambda folder: None)  # locked only after we had looked
+    result = train("steps=2", "devices=2", "strategy=ddp")
+    assert result.code == 2
+    assert result.err.startswith(f"error: store: 'runs/{run.identity}' is being run by process 7 on another")
+    assert result.err.count("\n") == 1
+
+
 def test_whose_owner_dies_is_run_here(train, monkeypatch):
     run = train("steps=2").run
     (run.folder / "run.json").write_text(json.dumps({**record(run), "status": "running"}))

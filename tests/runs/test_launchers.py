@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sharing import WITNESS, Terminal, axis, family, nobody_left, rows
+from sharing import WITNESS, Terminal, axis, family, nobody_left, rows, total
 
 BOOM = """
     from tlresearch import Method, register
@@ -68,7 +68,7 @@ def test_what_comes_back(witness, launcher):
     overrides = ["-cd", ".", "-cn", "several", "steps=5", f"hydra/launcher={launcher}"]
     code, err = Terminal(*overrides, witness=witness).end()
     assert code == 1, err
-    assert err[-1] == (
+    assert total(err) == (
         "6 runs: 2 done, 2 failed (5: method=[boom] method.boom.when=training, 6: method=[boom] "
         "method.boom.when=building), 2 refused (2: method=[witness] method.witness.tag=1 optimizer.lr=-1, "
         "4: method=[witness] method.witness.tag=2 optimizer.lr=-1)"
@@ -92,7 +92,7 @@ def test_two_ranks_within_a_sweep(witness, launcher):
     two = ["devices=2", "strategy=ddp", f"hydra/launcher={launcher}"]
     code, err = Terminal(*axis(3), *two, witness=witness).end()
     assert code == 0, err
-    assert err[-1] == "3 runs: 3 done"
+    assert total(err) == "3 runs: 3 done"
     found = rows("runs")
     assert sorted((status, tag) for status, tag, *_ in found.values()) == [("done", 0), ("done", 1), ("done", 2)]
     assert sorted(path.name for path in Path("runs").iterdir() if path.name != ".sweeps") == sorted(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sharing import WITNESS, Terminal, axis, family, nobody_left, rows, said, together
+from sharing import WITNESS, Terminal, axis, family, nobody_left, rows, said, together, total
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None or importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is None,
@@ -45,8 +45,8 @@ def undisturbed(train, tmp_path, monkeypatch):
 
 def numbers(line):
     """The last line of a sweep as {what: how many}."""
-    total, _, rest = line.partition(": ")
-    return {"runs": int(total.split()[0]), **{p.split(" ", 1)[1]: int(p.split()[0]) for p in rest.split(", ")}}
+    runs, _, rest = line.partition(": ")
+    return {"runs": int(runs.split()[0]), **{p.split(" ", 1)[1]: int(p.split()[0]) for p in rest.split(", ")}}
 
 
 def test_two_terminals_share_one_sweep(witness, undisturbed):
@@ -54,7 +54,7 @@ def test_two_terminals_share_one_sweep(witness, undisturbed):
     terminals = [Terminal(*axis(6), witness=witness, pause=0.02) for _ in range(2)]
     ends = [terminal.end() for terminal in terminals]
     assert [code for code, _ in ends] == [0, 0], ends
-    sums = [numbers(err[-1]) for _, err in ends]
+    sums = [numbers(total(err)) for _, err in ends]
     assert [sum["runs"] for sum in sums] == [6, 6]
     assert sum(found.get("done", 0) for found in sums) == 6, sums
     assert rows("runs") == expected
@@ -88,7 +88,7 @@ def test_killed_at_random_moments_and_started_again(witness, undisturbed, launch
         terminal.kill(group=number % 2 == 0)
     code, err = Terminal(*overrides, witness=witness).end()
     assert code == 0, err
-    assert numbers(err[-1])["runs"] == runs
+    assert numbers(total(err))["runs"] == runs
     assert rows("runs") == expected, "each once, and equal to the undisturbed ones to the last bit"
     assert together(witness) == set(), "what outlived its parent trained on beside its successor"
     starts = [tag for tag, _, what in said(witness) if what == "start"]
@@ -97,5 +97,5 @@ def test_killed_at_random_moments_and_started_again(witness, undisturbed, launch
         assert nobody_left(witness, 120), "whoever outlived its parent ends by itself"
     wrote = len(said(witness))
     code, err = Terminal(*overrides, witness=witness).end()
-    assert (code, err[-1]) == (0, f"{runs} runs: {runs} found done")
+    assert (code, total(err)) == (0, f"{runs} runs: {runs} found done")
     assert len(said(witness)) == wrote, "what is done is not run again"
