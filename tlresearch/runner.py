@@ -7,13 +7,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlresearch.config.compose import check, compose
-from tlresearch.config.errors import ConfigError, Problem
-from tlresearch.results import store
+from tlresearch.config.errors import ConfigError, fail
+from tlresearch.results import lock, store
 from tlresearch.results.announcement import announce
+from tlresearch.results.claim import Claim, RunFailed, claimed, disk_error, existing, refuse_busy, unwritable
 from tlresearch.results.description import lines, row, warnings
 from tlresearch.results.environment import device, device_line
 from tlresearch.results.identity import identity
@@ -32,17 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tlresearch")
 
 
-class RunFailed(RuntimeError):
-    """A run that failed: now (the cause is attached) or earlier, with its record kept as a row of the store.
-
-    time: when, in seconds since the epoch; of several ranks that fail, the first has the cause.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.time = time.time()
-
-
 def run(overrides: Sequence[str] = (), config_name: str = "config") -> Run:
     """What `tlresearch train OVERRIDES…` does: `tlresearch.run(["method=[lora]", "seed=1"]).metrics`.
 
@@ -50,16 +41,34 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> Run:
     """
     config = compose(overrides, config_name)
     check(config)
+    if config.dry_run:
+        fail("dry_run", True, "lists runs on the command line; leave it out here")
     return execute(config, list(overrides))
 
 
-def execute(config: DictConfig, overrides: Sequence[str]) -> Run:
-    """Runs a checked configuration unless its identity is done; resumes an interrupted one."""
+def execute(config: DictConfig, overrides: Sequence[str], *, wait: bool = False) -> Run:
+    """Runs a checked configuration unless its identity is done; resumes an interrupted one.
+
+    wait: for one that another process is running; otherwise that raises Busy.
+    """
     plain = resolve(config)
     plan = prepare(plain)
-    finished = _existing(plan, plain)
-    if finished is not None:
-        return finished
+    while True:
+        try:
+            return _attempt(plan, plain, overrides)
+        except lock.Busy as busy:
+            if not wait:
+                raise
+            print(f"waiting: {busy.problems[0].message.partition(';')[0]}", file=sys.stderr, flush=True)
+            lock.wait(plan.folder)
+
+
+def _attempt(plan: Prepared, plain: Mapping[str, Any], overrides: Sequence[str]) -> Run:
+    if not launch.within_ranks():  # several ranks have to decide as one, in `claimed`
+        finished = existing(plan.folder, plain)
+        if finished is not None:
+            return finished
+        refuse_busy(plan.folder)
     if launch.needs_ranks(plain):
         made = _outcome(plan.folder, launch.start_ranks(plain, list(overrides)))
     else:
@@ -125,7 +134,8 @@ def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
     try:
         with launch.determinism(config["deterministic"]):
             work = Work(config, prepared.stream, fabric, prepared.rates, trackers.log)
-            return record_run(prepared, config, overrides, fabric, trackers, work.run)
+            with claimed(prepared.folder, config, fabric.is_global_zero) as claim:
+                return claim.found or record_run(prepared, config, overrides, fabric, trackers, claim, work.run)
     finally:
         launch.end_ranks()
 
@@ -136,6 +146,7 @@ def record_run(
     overrides: Sequence[str],
     fabric: Fabric,
     trackers: Trackers,
+    claim: Claim,
     work: Callable[[Path], Mapping[str, Any]],
 ) -> Run:
     """Does a run's work in its folder, with its record kept from start to end, failure and interruption included."""
@@ -147,12 +158,9 @@ def record_run(
 
     def save(**values: Any) -> None:
         record.update(values, updated=now())
-        if writes:
-            store.write_record(prepared.folder, record)
+        claim.write(prepared.folder, record)
 
-    if writes:
-        prepared.folder.mkdir(parents=True, exist_ok=True)
-        save(status="running", process=store.process())
+    save(status="running", process=lock.process())
     start = time.perf_counter()
     try:
         trackers.start(prepared.identity, prepared.folder, config)
@@ -160,18 +168,23 @@ def record_run(
             _announce(record, config)
         results = work(prepared.folder)
     except BaseException as error:
-        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
-        save(
-            status="interrupted" if interrupted else "failed",
-            error=f"{type(error).__name__}: {error}",
-            traceback=traceback.format_exc(),
-        )
+        full = disk_error(prepared.folder, error)
+        interrupted = full is not None or isinstance(error, (KeyboardInterrupt, SystemExit))
+        with suppress(RunFailed):  # a record that cannot be written stays as it was
+            save(
+                status="interrupted" if interrupted else "failed",
+                error=f"{type(error).__name__}: {error}",
+                traceback=traceback.format_exc(),
+            )
+        if full is not None:
+            raise unwritable(prepared.folder, full) from None
         if isinstance(error, Exception) and not isinstance(error, ConfigError):
             raise RunFailed(f"{prepared.folder}: {type(error).__name__}: {error}") from error
         raise
     finally:
         trackers.finish()
-    size = sum(file.stat().st_size for file in prepared.folder.rglob("*") if file.is_file()) if writes else 0
+    files = [f for f in prepared.folder.rglob("*") if f.is_file() and f.name != lock.LOCK] if writes else []
+    size = sum(file.stat().st_size for file in files)
     before = results["cost"].get("seconds_total", 0.0)  # what was done for it together with other runs
     cost = {**results["cost"], "seconds_total": before + time.perf_counter() - start, "bytes_on_disk": size}
     save(**{**results, "cost": cost}, status="done", error=None)
@@ -191,40 +204,13 @@ def _announce(record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     announce(lines(found), otherwise=row("data", f"{found['name']}, as described above"))
 
 
-def _existing(prepared: Prepared, config: Mapping[str, Any]) -> Run | None:
-    """A run of this identity that must not be run again: done, failed (unless retried) or under way elsewhere."""
-    record = store.read_record(prepared.folder)
-    if record is None:
-        return None
-    existing = Run(prepared.folder, record)
-    if record["status"] == "running":
-        owner = record["process"]
-        raise ConfigError(
-            Problem(
-                "store",
-                f"{str(prepared.folder)!r} is being run by process {owner['pid']} on {owner['host']}; "
-                "wait for it, or change the store or the configuration",
-            )
-        )
-    stale = existing.stale
-    if (stale and config["rerun_stale"]) or (record["status"] == "failed" and config["retry_failed"]):
-        (prepared.folder / "state.safetensors").unlink(missing_ok=True)
-        (prepared.folder / "history.jsonl").unlink(missing_ok=True)
-        return None
-    if record["status"] == "done":
-        note = ", by other code since: rerun_stale=true runs it again" if stale else ""
-        print(f"already done{note}: {prepared.folder}", file=sys.stderr)
-        existing.reused = True
-        return existing
-    if record["status"] == "failed":
-        raise RunFailed(f"{prepared.folder} failed before: {record.get('error')}; retry_failed=true runs it again")
-    return None
 
 
 def _outcome(folder: Path, failure: Mapping[str, Any] | None) -> Run:
     """What the ranks left behind; one that fails takes the first with it, which then does not know the cause."""
     record = store.read_record(folder)
-    if failure is not None and record is not None and record["status"] in ("interrupted", "failed"):
+    resumable = failure is not None and failure["resumable"]
+    if failure is not None and not resumable and record is not None and record["status"] in ("interrupted", "failed"):
         record.update(status="failed", error=failure["error"], traceback=failure["traceback"])
         store.write_record(folder, record)
     if record is None or record["status"] != "done":

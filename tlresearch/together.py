@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -14,8 +15,15 @@ from tlresearch import runner
 from tlresearch.config.compose import check
 from tlresearch.config.errors import ConfigError
 from tlresearch.results import store
+from tlresearch.results.claim import Claim, RunFailed, claimed
 from tlresearch.results.identity import IRRELEVANT
 from tlresearch.results.tracking import Trackers
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from tlresearch.core.backbone import Backbone
+    from tlresearch.training.fused import Member
 
 FREE = ("optimizer", "schedule", "seed", "selection", "patience", "clip", "epochs", "steps", "batch_size")
 """Top-level keys in which runs that train together may differ; beside them head.pooling and the drawing of labels."""
@@ -93,35 +101,61 @@ class _Log:
 
 
 def _train(runs: Sequence[_Run]) -> int:
-    from tlresearch.core.backbone import Backbone
-    from tlresearch.core.seeding import reseed
     from tlresearch.training import launch
-    from tlresearch.training.fused import CannotJoin, Member, train_together as steps
-    from tlresearch.training.session import Session
+    from tlresearch.training.fused import CannotJoin, train_together as steps
 
     fabric = launch.make_fabric(runs[0].config)
-    joined: list[tuple[_Run, Member, Trackers, _Log]] = []
+    with ExitStack() as claims:
+        try:
+            joined = _join(runs, fabric, claims)
+            print(f"{len(joined)} runs train together, over the same features", file=sys.stderr, flush=True)
+            ended = steps([member.member for member in joined]) if joined else []
+        except (CannotJoin, ConfigError):
+            return 0
+        for part in joined:
+            if part.member in ended:
+                run = part.run
+                runner.record_run(
+                    run.prepared, run.config, run.overrides, fabric, part.trackers, part.claim, part.finish
+                )
+    return len(ended)
+
+
+def _join(runs: Sequence[_Run], fabric: Fabric, claims: ExitStack) -> list[_Joined]:
+    """Those of the runs that this process may run, begun, over one backbone."""
+    from tlresearch.core.seeding import reseed
+    from tlresearch.training.fused import Member
+    from tlresearch.training.session import Session
+
+    joined: list[_Joined] = []
     backbone: Backbone | None = None
-    try:
-        for run in runs:
+    for run in runs:
+        try:
+            claim = claims.enter_context(claimed(run.prepared.folder, run.config, True))
+        except (ConfigError, RunFailed):  # another process runs it, or it cannot be run
+            continue
+        if claim.found is None:
             reseed(run.config["seed"])
             trackers = Trackers(run.config, True)
             log = _Log(trackers)
             session = Session(run.config, run.prepared.stream, fabric, run.prepared.rates, log, backbone)
-            joined.append((run, Member(session), trackers, log))
             backbone = session.model.backbone
-        print(f"{len(runs)} runs train together, over the same features", file=sys.stderr, flush=True)
-        ended = steps([member for _, member, _, _ in joined])
-    except (CannotJoin, ConfigError):
-        return 0
-    for run, member, trackers, log in joined:
-        if member in ended:
+            joined.append(_Joined(run, claim, Member(session), trackers, log))
+    return joined
 
-            def finish(folder: Path, member: Member = member, log: _Log = log) -> Mapping[str, Any]:
-                results = member.session.run(folder)
-                log.flush()  # a run begins its history anew
-                before = sum(results["cost"].get(f"seconds_{phase}", 0.0) for phase in ("prepare", "features", "train"))
-                return {**results, "cost": {**results["cost"], "seconds_total": before}}
 
-            runner.record_run(run.prepared, run.config, run.overrides, fabric, trackers, finish)
-    return len(ended)
+class _Joined(NamedTuple):
+    """A run on its way."""
+
+    run: _Run
+    claim: Claim
+    member: Member
+    trackers: Trackers
+    log: _Log
+
+    def finish(self, folder: Path) -> Mapping[str, Any]:
+        """What is left of the run's work once its steps are taken."""
+        results = self.member.session.run(folder)
+        self.log.flush()  # a run begins its history anew
+        before = sum(results["cost"].get(f"seconds_{phase}", 0.0) for phase in ("prepare", "features", "train"))
+        return {**results, "cost": {**results["cost"], "seconds_total": before}}

@@ -4,28 +4,55 @@ Hydra takes sweepers and launchers from packages below `hydra_plugins` only. It 
 sys.modules, where a dataclass would look up annotations that are strings: so they are none here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+WAIT = "hydra.sweeper.wait="
 WAITING = 500
 """So many composed configurations are kept between validation and launch."""
 
 
+class _Once:
+    """Composes each job of a sweep once, though it is asked twice: to be validated and to be launched."""
+
+    def __init__(self, compose: Callable[[DictConfig, list[str]], DictConfig]) -> None:
+        self.compose = compose
+        self.waiting: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        wait = f"{WAIT}true" in sweep_overrides
+        key = tuple(override for override in sweep_overrides if not override.startswith(WAIT))
+        found = self.waiting.pop(key, None)
+        if found is not None:
+            with open_dict(found):
+                found.hydra.sweeper.wait = wait
+            return found
+        found = self.compose(master_config, sweep_overrides)
+        if len(self.waiting) < WAITING:
+            self.waiting[key] = found
+        return found
+
+
 @dataclass
 class GridSweeperConf(BasicSweeperConf):
-    """hydra.sweeper.*: `params` as ever, or `grids`, a list of such mappings; total is filled in for the runs."""
+    """hydra.sweeper.*: `params` as ever, or `grids`, a list of such mappings; the rest is filled in for the runs."""
 
     _target_: str = "hydra_plugins.tlresearch.GridSweeper"
     grids: list[dict[str, Any]] = field(default_factory=list)
-    total: int | None = None
+    total: int | None = None  # runs of the sweep
+    wait: bool = True  # for a run that is under way elsewhere
 
 
 class GridSweeper(BasicSweeper):
@@ -40,6 +67,7 @@ class GridSweeper(BasicSweeper):
         params: Mapping[str, str] | None = None,
         grids: list[dict[str, Any]] | None = None,
         total: int | None = None,
+        wait: bool = True,
     ) -> None:
         super().__init__(max_batch_size, dict(params or {}))
         self.grids = [dict(grid) for grid in grids or ()]
@@ -47,27 +75,65 @@ class GridSweeper(BasicSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """As ever; a configuration that was composed to be validated is not composed again to be launched."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        loader = hydra_context.config_loader
-        compose, waiting = loader.load_sweep_config, dict[tuple[str, ...], DictConfig]()
+        if isinstance(self.launcher, BasicLauncher):  # others hand the loader to their processes
+            loader: Any = hydra_context.config_loader
+            loader.load_sweep_config = _Once(loader.load_sweep_config)
 
-        def once(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-            key = tuple(sweep_overrides)
-            found = waiting.pop(key, None)
-            if found is None:
-                found = compose(master_config, sweep_overrides)
-                if len(waiting) < WAITING:
-                    waiting[key] = found
-            return found
+    def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
+        """Runs all there are, whatever becomes of single ones; what is under way elsewhere comes last.
 
-        if any(here in config.hydra.launcher._target_ for here in ("basic_launcher", "fused")):  # no other process
-            loader.load_sweep_config = once  # type: ignore[method-assign]
+        All are composed first, so that a mistake in a key or a name is told before anything is written.
+        """
+        from tlresearch.commands.train import conclude, list_runs
+        from tlresearch.results.lock import Busy
+
+        assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        batches = self.split_arguments(overrides, self.max_batch_size)
+        for batch in batches:
+            self.validate_batch_is_legal(batch)
+        jobs = [list(job) for batch in batches for job in batch]
+        if jobs and self._compose(jobs[0]).dry_run:
+            list_runs((self._compose(job), _told(job)) for job in jobs)
+            return []
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        results: list[JobReturn] = []
+        for batch in batches:
+            results += self._launch(batch, len(results), wait=not isinstance(self.launcher, BasicLauncher))
+        for number, result in enumerate(results):
+            if isinstance(_outcome(result), Busy):
+                results[number : number + 1] = self._launch([jobs[number]], number, wait=True)
+        conclude([_told(job) for job in jobs], [_outcome(result) for result in results])
+        return [results]
+
+    def _compose(self, job: Sequence[str]) -> DictConfig:
+        assert self.config is not None and self.hydra_context is not None
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+        with open_dict(config):
+            del config["hydra"]
+        return config
+
+    def _launch(self, jobs: Sequence[Sequence[str]], first: int, *, wait: bool) -> Sequence[JobReturn]:
+        from tlresearch.config.compose import user_error
+        from tlresearch.results.claim import RunFailed
+
+        assert self.launcher is not None
+        try:
+            return self.launcher.launch([[*job, f"{WAIT}{str(wait).lower()}"] for job in jobs], first)
+        except Exception as error:
+            if user_error(error) is not None:
+                raise
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            advice = "what is done is kept, and the same command runs the rest"
+            raise RunFailed(f"the launcher lost its runs ({reason}); {advice}") from None
 
     def split_arguments(  # type: ignore[override]  # there it is a static method, called on the instance
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
         """The runs as lists of overrides, in batches; each is told how many there are."""
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = {override.get_key_element() for override in overrides}
@@ -82,6 +148,17 @@ class GridSweeper(BasicSweeper):
     def _left(self, given: set[str]) -> list[dict[str, Any]]:
         left = [{key: value for key, value in grid.items() if key not in given} for grid in self.grids]
         return [grid for grid in left if grid] or [{}]
+
+
+def _told(job: Sequence[str]) -> list[str]:
+    """A run's overrides without those that only tell Hydra something."""
+    return [override for override in job if not override.startswith("hydra.")]
+
+
+def _outcome(result: JobReturn) -> Any:
+    """The value that a run returned, or the exception that ended it; Hydra's own property would raise it."""
+    assert result.status != JobStatus.UNKNOWN
+    return result._return_value
 
 
 def install_sweeper() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from tlresearch.results.claim import RunFailed
+
 TOY = '''
 from tlresearch import Method, register
 
@@ -48,16 +50,15 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, list[str]]]:
     """Every call of `execute`; seed=13 fails as a run may, seed=14 is interrupted, seed=15 failed before."""
     calls = []
     runner = types.ModuleType("tlresearch.runner")
-    runner.RunFailed = type("RunFailed", (RuntimeError,), {})
 
-    def execute(config: DictConfig, overrides: list[str]) -> FakeRun:
+    def execute(config: DictConfig, overrides: list[str], *, wait: bool = False) -> FakeRun:
         calls.append((OmegaConf.to_container(config), overrides))
         if config.seed == 13:
             raise ZeroDivisionError("the loss is gone")
         if config.seed == 14:
             raise KeyboardInterrupt
         if config.seed == 15:
-            raise runner.RunFailed("runs/15 failed before")
+            raise RunFailed("runs/15 failed before")
         return FakeRun(config.seed / 4)
 
     monkeypatch.setattr("tlresearch.commands.details.show", lambda run: None)

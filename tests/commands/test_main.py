@@ -216,7 +216,10 @@ def test_a_mistake_in_one_run_of_a_sweep_is_exit_code_2_unless_a_run_failed(run,
     assert "error: batch_size: 0: must be at least 1\n" in err
     code, _, err = run("train", "-m", "seed=1,13", "batch_size=0,8")
     assert code == 1
-    assert err.endswith("3 runs failed\n")
+    assert err.endswith(
+        "4 runs: 1 done, 1 failed (4: seed=13 batch_size=8), "
+        "2 refused (1: seed=1 batch_size=0, 3: seed=13 batch_size=0)\n"
+    )
 
 
 def test_a_mistake_in_a_sweep_that_cannot_be_composed_stops_it_before_the_first_run(run, executed):

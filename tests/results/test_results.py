@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -57,18 +55,6 @@ def test_a_comment_does_not_make_a_run_stale_and_code_does(tmp_path):
         file.write_text(text)
     first, second, third = (_hash([file]) for file in files)
     assert first == second != third
-
-
-def test_a_dead_process_leaves_an_interrupted_run(tmp_path):
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    owner = {**store.process(), "pid": child.pid, "started": store._started(child.pid)}
-    store.write_record(tmp_path, {"schema": 1, "identity": "x", "status": "running", "process": owner})
-    assert store.read_record(tmp_path)["status"] == "running"
-    child.communicate(b"\n")
-    assert store.read_record(tmp_path)["status"] == "interrupted"
-    reused = {**store.process(), "started": "0"}  # the number is in use, by another process
-    assert not store.alive(reused) and store.alive(store.process())
-    assert store.alive({**owner, "host": "another"})  # nobody here can tell
 
 
 def test_records_that_cannot_be_read(tmp_path):

@@ -116,21 +116,29 @@ def test_interrupt_and_again(train, folder, same, monkeypatch, place):
     same(train(*OVERRIDES).run, straight)
 
 
-def test_a_run_of_another_machine_counts_as_running(train, folder):
-    run = train("steps=2").run
+def left_running(run, silent=0.0, **owner):
+    """The run's record and lock as a process leaves them that was killed `silent` seconds after its last heartbeat."""
     record = json.loads((run.folder / "run.json").read_text())
-    record |= {"status": "running", "process": {"host": "another", "pid": 1, "started": "1"}}
-    (run.folder / "run.json").write_text(json.dumps(record))
+    (run.folder / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    lock = run.folder / "lock"
+    lock.write_text(json.dumps({**record["process"], "token": "x", **owner}))
+    os.utime(lock, (time.time() - silent,) * 2)
+
+
+def test_a_run_of_another_machine_is_under_way_until_it_falls_silent(train):
+    run = train("steps=2").run
+    left_running(run, silent=60, host="another", pid=1)
     result = train("steps=2")
     assert result.code == 2
     assert "is being run by process 1 on another" in result.err
+    left_running(run, silent=180, host="another", pid=1)
+    assert train("steps=2").run.metrics == run.metrics
+    assert not (run.folder / "lock").exists()
 
 
 def test_the_number_of_a_dead_process_may_be_in_use_again(train):
     run = train("steps=2").run
-    record = json.loads((run.folder / "run.json").read_text())
-    record |= {"status": "running", "process": {**record["process"], "started": "1"}}  # our own number, another start
-    (run.folder / "run.json").write_text(json.dumps(record))
+    left_running(run, started="1")  # our own number, another start
     again = train("steps=2").run
+    assert not again.reused
     assert again.metrics == run.metrics
-    assert again.record["started"] >= run.record["started"]

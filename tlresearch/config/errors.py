@@ -34,7 +34,7 @@ class ConfigError(ValueError):
         return ConfigError(*(Problem(f"{prefix}.{p.key}" if p.key else prefix, p.message) for p in self.problems))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[Problem, ...]]:
-        return ConfigError, self.problems
+        return type(self), self.problems
 
 
 def fail(key: str, value: object, message: str) -> NoReturn:

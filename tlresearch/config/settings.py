@@ -53,6 +53,7 @@ class Settings:
     deterministic: bool = False  # only deterministic operations; an operation without such a form is an error
     debug: bool = False  # full traceback of every error
     progress: bool = True  # tells device, data and what came out, with a bar in a terminal; false = warnings only
+    dry_run: bool = False  # lists the runs, which of them are done and how long the rest may take; trains nothing
     retry_failed: bool = False  # runs a configuration again whose record says failed
     rerun_stale: bool = False  # runs a configuration again whose record was made by other code
     cache: Cache = field(default_factory=Cache)

@@ -24,6 +24,7 @@ IRRELEVANT = frozenset(
         "strategy",
         "tracker",
         "debug",
+        "dry_run",
         "progress",
         "retry_failed",
         "rerun_stale",

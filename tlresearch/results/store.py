@@ -1,25 +1,25 @@
-"""The store: one folder a run, its record written atomically, one process at a time."""
+"""The store: one folder a run, its record written atomically by the process that holds its lock."""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tlresearch.config.errors import ConfigError, Problem
+from tlresearch.results import lock
 
 SCHEMA = 2
 RECORD = "run.json"
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of a run folder, None where there is none. A run whose process is gone reads as interrupted."""
+    """The record of a run folder, None where there is none. A run whose lock is gone or dead reads as interrupted."""
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         return {"identity": folder.name, "status": "failed", "error": f"unreadable record: {error}", "schema": SCHEMA}
@@ -31,7 +31,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
                 f"this one reads up to {SCHEMA}); upgrade tlresearch or choose another store",
             )
         )
-    if record.get("status") == "running" and not alive(record.get("process", {})):
+    if record.get("status") == "running" and lock.holder(folder, touch=False) is None:
         record["status"] = "interrupted"
     return record
 
@@ -39,11 +39,15 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Replaces the record in one step."""
     partial = folder / (RECORD + ".partial")
-    with open(partial, "w") as file:
-        json.dump(record, file, indent=1, default=str)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, folder / RECORD)
+    try:
+        with open(partial, "w") as file:
+            json.dump(record, file, indent=1, default=str)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / RECORD)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def records(store: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -53,38 +57,6 @@ def records(store: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             record = read_record(folder)
             if record is not None:
                 yield folder, record
-
-
-def process() -> dict[str, Any]:
-    """Who writes: host, process and when it started, so that a reused number is not taken for the same process."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
-
-
-def alive(owner: Mapping[str, Any]) -> bool:
-    """Whether a record's owner still runs; on another host nobody can tell, so it counts as running."""
-    if not owner:
-        return False
-    if owner.get("host") != socket.gethostname():
-        return True
-    started = _started(int(owner["pid"]))
-    return started is not None and started == owner.get("started")
-
-
-def _started(pid: int) -> str | None:
-    """The kernel's start time of a process; where there is no /proc, whether it exists."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        pass
-    if Path("/proc/self").exists():
-        return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "running"
-    return "running"
 
 
 def writable(store: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.core.distributed import broadcast, rank
 from tlresearch.core.prefix import CannotCut, Cut
 from tlresearch.core.types import Batch
+from tlresearch.results import lock
 from tlresearch.training.data import Prepared
 from tlresearch.training.memory import memory
 from tlresearch.training.progress import track
@@ -45,8 +48,11 @@ class FeatureRows:
     def tables(self, cut: Cut, rows: Prepared, name: str) -> dict[str, Table]:
         """Name of an activation → those of the rows, in their order; what is missing is computed first."""
         entries = self._entries(cut, rows.split)
-        if rank() == 0:
-            self._fill(cut, entries, rows, name)
+        if rank() == 0 and self.missing(cut, rows):
+            with _alone([entry.folder for entry in entries.values()]):
+                for entry in entries.values():
+                    entry.refresh()
+                self._fill(cut, entries, rows, name)
         broadcast(None)  # the other ranks read what the first has written
         tables = {}
         for key, entry in entries.items():
@@ -101,6 +107,26 @@ class FeatureRows:
         if kept:
             write()
         self.computed += len(needed)
+
+
+@contextmanager
+def _alone(folders: Sequence[Path]) -> Iterator[None]:
+    """Waits for other processes that compute the same; raises ConfigError where the store cannot be written to."""
+    held: list[lock.Lock] = []
+    try:
+        for folder in sorted(folders):
+            while True:
+                try:
+                    held.append(lock.claim(folder))
+                    break
+                except lock.Busy:
+                    lock.wait(folder)
+                except OSError as error:
+                    raise ConfigError(Problem("cache.features", f"nothing can be kept in {folder}: {error}")) from error
+        yield
+    finally:
+        for one in held:
+            one.release()
 
 
 def _entry(home: Path, key: Mapping[str, object]) -> Entry:

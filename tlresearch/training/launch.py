@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from tlresearch.config.errors import ConfigError, Problem, fail
+from tlresearch.results.lock import Busy
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -79,7 +80,7 @@ def start_ranks(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
     """Starts one process a device on the resolved configuration file and waits; if one dies, all end.
 
     A user's mistake found in the ranks is raised here as it would be in one process; another error of theirs is
-    returned (error, traceback), that of the rank that failed first.
+    returned (error, traceback, resumable), that of the rank that failed first.
     """
     count = device_count(config)
     with tempfile.TemporaryDirectory(prefix="tlresearch-") as folder:
@@ -103,7 +104,9 @@ def start_ranks(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
             _end(processes)
         mistakes = Path(folder) / "mistakes.json"
         if mistakes.exists():
-            raise ConfigError(*(Problem(*problem) for problem in json.loads(mistakes.read_text())))
+            told = json.loads(mistakes.read_text())
+            kind = Busy if told["busy"] else ConfigError
+            raise kind(*(Problem(*problem) for problem in told["problems"]))
         failures = [json.loads(file.read_text()) for file in Path(folder).glob("failure*.json")]
         first: dict[str, Any] | None = min(failures, key=lambda failure: failure["time"], default=None)
         return first
