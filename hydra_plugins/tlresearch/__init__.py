@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 WAIT = "hydra.sweeper.wait="
 WAITING = 500
@@ -36,7 +36,7 @@ class _Once:
         key = tuple(override for override in sweep_overrides if not override.startswith(WAIT))
         found = self.waiting.pop(key, None)
         if found is not None:
-            with open_dict(found):
+            with read_write(found.hydra), open_dict(found.hydra):
                 found.hydra.sweeper.wait = wait
             return found
         found = self.compose(master_config, sweep_overrides)
