@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlresearch.config.errors import ConfigError
 from tlresearch.core.batching import move
-from tlresearch.core.distributed import broadcast
+from tlresearch.core.distributed import broadcast, ranks
 from tlresearch.core.method import Method, uses
 from tlresearch.core.model import Model
 from tlresearch.core.prefix import CannotCut, Cut, front_tensors, frozen_depth
@@ -71,7 +71,8 @@ class FeatureCache:
         self.precision, self.answers, self.options = precision, answers, config["cache"]
         self.report: dict[str, Any] = {"used": False, "why": "no training yet"}
         self.rows = FeatureRows(Path(config["store"]) / "features", self.options, self._compute_on_device)
-        self._versions: list[tuple[int, int]] = []
+        self._versions: list[tuple[float, ...]] = []
+        self._buffers: dict[str, Tensor] = {}
 
     def plan(self, prepared: Mapping[str, Prepared], passes: Passes) -> None:
         """Cuts the model at the end of its frozen front where that pays, and attaches activations to the rows."""
@@ -91,7 +92,11 @@ class FeatureCache:
     @property
     def valid(self) -> bool:
         """Whether the weights in front of the cut are still those that the activations come from."""
-        return self.model.cut is None or self._versions == _versions(self.model, self.model.cut.depth)
+        if self.model.cut is None:
+            return True
+        front = front_tensors(self.model.backbone, self.model.cut.depth)
+        same = self._versions == _versions(front)
+        return same and all(torch.equal(front[name], buffer) for name, buffer in self._buffers.items())
 
     def attach(self, name: str, rows: Prepared) -> None:
         """Gives rows (those of a test set) their activations, where the model is cut; missing ones are computed."""
@@ -119,7 +124,9 @@ class FeatureCache:
         if not pays and self.options["features"] != "always":
             raise CannotCut(why)
         self.model.cut = cut
-        self._versions = _versions(self.model, cut.depth)
+        front = front_tensors(self.model.backbone, cut.depth)
+        self._versions = _versions(front)
+        self._buffers = {name: t.clone() for name, t in front.items() if not isinstance(t, nn.Parameter)}
         for name, rows in prepared.items():
             self.attach(name, rows)
         blocks = len(self.model.backbone.blocks())
@@ -231,5 +238,9 @@ def _reads_inputs(method: Method) -> bool:
     return any(uses(method, hook) for hook in hooks if hook not in (*_LEAN, "state_dict", "load_state_dict"))
 
 
-def _versions(model: Model, depth: int | None) -> list[tuple[int, int]]:
-    return [(id(tensor), tensor._version) for tensor in front_tensors(model.backbone, depth).values()]
+def _versions(front: Mapping[str, Tensor]) -> list[tuple[float, ...]]:
+    """Of the parameters: buffers are small enough to be compared. Several ranks copy weights onto themselves: sums."""
+    parameters = [tensor.detach() for tensor in front.values() if isinstance(tensor, nn.Parameter)]
+    if ranks() > 1:
+        return [(float(p.double().sum()), float(p.double().abs().sum())) for p in parameters]
+    return [(p.data_ptr(), p._version) for p in parameters]
