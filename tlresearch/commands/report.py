@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tlresearch.commands import details
+from tlresearch.commands import choosing, details
+from tlresearch.commands.groups import columns, value
 from tlresearch.commands.table import print_table
 from tlresearch.config.errors import ConfigError
+from tlresearch.results.choosing import choose
 from tlresearch.results.report import Group, groups, row as entry, rows, titles
 from tlresearch.results.runs import HEADLINE, Run
 from tlresearch.results.store import RECORD
-
-COLUMNS = ("backbone", "model", "weights", "head", "method", "predictor", "dataset", "labels_per_class", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric", default=HEADLINE, help=f"a metric of the record by its dotted name (default: {HEADLINE})"
     )
+    parser.add_argument(
+        "--select",
+        metavar="METRIC",
+        help="a metric such as validation.accuracy, by whose mean over seeds the values of the --over keys are chosen",
+    )
+    parser.add_argument("--over", metavar="KEY,…", help="settings that --select chooses: optimizer.lr,method.lora.rank")
     parser.add_argument(
         "--picture", metavar="STEM", help="draws the metric against labels and against cost into STEM.png and STEM.svg"
     )
@@ -34,6 +42,8 @@ def main(arguments: argparse.Namespace) -> int:
     if any((place / RECORD).is_file() for place in places):
         return _details(places, arguments)
     found = rows(places)
+    if arguments.select or arguments.over:
+        return _choices(found, arguments)
     if arguments.format == "json":
         print(json.dumps(found, indent=1, default=str))
         return 0
@@ -42,16 +52,37 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     grouped = groups(found, arguments.metric)
     _print(grouped, arguments.metric)
-    if arguments.picture:
-        from tlresearch.results.curves import draw
-
-        print(*draw(grouped, arguments.metric, Path(arguments.picture)))
+    _draw(grouped, arguments)
     return 0
 
 
+def _choices(found: list[dict[str, Any]], arguments: argparse.Namespace) -> int:
+    over = list(dict.fromkeys(key.strip() for key in (arguments.over or "").split(",") if key.strip()))
+    if not arguments.select or not over:
+        example = "--select validation.accuracy --over optimizer.lr"
+        raise ConfigError(f"--select and --over go together: by which metric, and among the values of what? {example}")
+    asked: dict[str, Any] = {"select": arguments.select, "over": over, "metric": arguments.metric}
+    choices = choose(found, **asked)
+    choosing.warn(choices, sum(row["status"] != "done" for row in found))
+    if arguments.format == "json":
+        print(choosing.as_json(choices, **asked))
+        return 0
+    choosing.show(choices, **asked)
+    _draw([choice.group for choice in choices], arguments, over)
+    return 0
+
+
+def _draw(groups: list[Group], arguments: argparse.Namespace, over: Sequence[str] = ()) -> None:
+    if arguments.picture:
+        from tlresearch.results.curves import draw
+
+        print(*draw(groups, arguments.metric, Path(arguments.picture), over))
+
+
 def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
-    if arguments.metric != HEADLINE or arguments.picture:
-        raise ConfigError("--metric and --picture compare the runs of a store; leave them out, or name the store")
+    if arguments.metric != HEADLINE or arguments.picture or arguments.select or arguments.over:
+        reason = "--metric, --select, --over and --picture compare the runs of a store"
+        raise ConfigError(f"{reason}; leave them out, or name the store")
     runs = [Run.load(folder) for folder in folders]
     if arguments.format == "json":
         print(json.dumps([entry(run) for run in runs], indent=1, default=str))
@@ -65,18 +96,11 @@ def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
 
 def _print(found: list[Group], metric: str) -> None:
     done = sorted((g for g in found if g.n), key=lambda g: -(g.mean or 0.0))
-    cells = [_cells(group, title) for group, title in zip(done, titles(done), strict=True)]
-    values = {column: list(dict.fromkeys(cell[column] for cell in cells)) for column in COLUMNS}
-    if len(values["weights"]) == 2 and "none" in values["weights"]:
-        values["weights"].remove("none")  # those runs are called scratch
-    if any(len(group.rows) > 1 for group in done):
-        values["seed"] = []  # n says how many
-    varying = [column for column in COLUMNS if len(values[column]) > 1]
-    shared = [f"{column} {only}" for column in COLUMNS if len(values[column]) == 1 and (only := values[column][0])]
+    title, varying, cells = columns(done, titles(done))
     header = [*varying, metric, "n", "trainable", "train s", "selected by"]
-    body = [[*(cell[c] for c in varying), *_numbers(group)] for cell, group in zip(cells, done, strict=True)]
+    body = [[*cell, *_numbers(group)] for cell, group in zip(cells, done, strict=True)]
     if body:
-        print_table(header, body, title=", ".join(shared))
+        print_table(header, body, title=title)
     for group in found:
         for row in group.rows:
             if row["status"] != "done":
@@ -86,21 +110,11 @@ def _print(found: list[Group], metric: str) -> None:
         print(f"* {stale} run(s) made by other code than today's; rerun_stale=true runs them again")
 
 
-def _cells(group: Group, title: str) -> dict[str, str]:
-    row = {**group.first, "seed": ",".join(str(row["seed"]) for row in group.rows)}
-    row["method"] = "" if row["predictor"] else title
-    row["labels_per_class"] = "all" if row["labels_per_class"] is None else row["labels_per_class"]
-    return {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
-
-
 def _numbers(group: Group) -> list[str]:
-    assert group.mean is not None
-    half = f" ± {group.half:.4f}" if group.half is not None else ""
-    star = "*" if any(row["stale"] for row in group.rows) else ""
     trainable, seconds = group.cost("parameters_trainable"), group.cost("seconds_train")
     rule = group.first["selection"] or {}
     return [
-        f"{group.mean:.4f}{half}{star}",
+        value(group),
         str(group.n),
         "" if trainable is None else f"{trainable:,.0f}",
         "" if seconds is None else f"{seconds:.1f}",
