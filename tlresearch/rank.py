@@ -9,6 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
+from tlresearch.config.budget import Spent
 from tlresearch.config.errors import ConfigError
 
 
@@ -22,6 +23,8 @@ def main(job: Path) -> int:
     except ConfigError as error:
         (job.parent / "mistakes.json").write_text(json.dumps([list(problem) for problem in error.problems]))
         return 2
+    except Spent:  # on every rank, and the first has written it down; a bad end here would end it while it writes
+        return 0
     except Exception as error:  # told by the process that waits: only the first rank has a record and an output
         cause, when = error.__cause__ or error, error.time if isinstance(error, RunFailed) else time.time()
         failure = {"time": when, "error": f"{type(cause).__name__}: {cause}", "traceback": traceback.format_exc()}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tlresearch.config.budget import Budget, Spent, usd
 from tlresearch.config.compose import check, compose
 from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.results import store
@@ -61,6 +62,7 @@ def execute(config: DictConfig, overrides: Sequence[str]) -> Run:
     finished = _existing(plan, plain)
     if finished is not None:
         return finished
+    Budget(plain).check()
     if launch.needs_ranks(plain):
         made = _outcome(plan.folder, launch.start_ranks(plain, list(overrides)))
     else:
@@ -141,6 +143,8 @@ def _record(
 ) -> Run:
     writes = fabric.is_global_zero
     record = _first_record(prepared, config, overrides)
+    earlier = store.seconds_before(prepared.folder)
+    start = time.perf_counter() - earlier
     if writes:
         record["data"]["description"] = describe(prepared.stream)
         record["hardware"] = {**record["hardware"], "device": device(fabric)}
@@ -152,27 +156,28 @@ def _record(
 
     if writes:
         prepared.folder.mkdir(parents=True, exist_ok=True)
-        save(status="running", process=store.process())
-    start = time.perf_counter()
+        save(status="running", process=store.process(), cost={"seconds_total": earlier})
     try:
         trackers.start(prepared.identity, prepared.folder, config)
         if writes:
             _announce(record, config)
         results = work(prepared.folder)
     except BaseException as error:
-        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, Spent))
         save(
             status="interrupted" if interrupted else "failed",
+            cost={"seconds_total": time.perf_counter() - start},
             error=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
         )
-        if isinstance(error, Exception) and not isinstance(error, ConfigError):
+        if isinstance(error, Exception) and not isinstance(error, (ConfigError, Spent)):
             raise RunFailed(f"{prepared.folder}: {type(error).__name__}: {error}") from error
         raise
     finally:
         trackers.finish()
     size = sum(file.stat().st_size for file in prepared.folder.rglob("*") if file.is_file()) if writes else 0
-    cost = {**results["cost"], "seconds_total": time.perf_counter() - start, "bytes_on_disk": size}
+    seconds = time.perf_counter() - start
+    cost = {**results["cost"], "seconds_total": seconds, **usd(config, seconds), "bytes_on_disk": size}
     save(**{**results, "cost": cost}, status="done", error=None)
     if writes:
         (prepared.folder / "state.safetensors").unlink(missing_ok=True)
@@ -267,6 +272,8 @@ def _outcome(folder: Path, failure: Mapping[str, Any] | None) -> Run:
     if failure is not None and record is not None and record["status"] in ("interrupted", "failed"):
         record.update(status="failed", error=failure["error"], traceback=failure["traceback"])
         store.write_record(folder, record)
+    if failure is None and record is not None and str(record.get("error")).startswith("Spent: "):
+        raise Spent(record["error"].removeprefix("Spent: "), started=True)
     if record is None or record["status"] != "done":
         raise RunFailed(f"{folder}: {'no record' if record is None else record.get('error')}")
     return Run(folder, record)

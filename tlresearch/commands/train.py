@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from tlresearch.commands import details
 from tlresearch.commands.main import FAILED, USAGE, complain
-from tlresearch.commands.sweep import Pace
-from tlresearch.config import source
+from tlresearch.commands.sweep import Pace, collects, objective, total
+from tlresearch.config import budget, source
 from tlresearch.config.compose import VERSION_BASE, check, user_error
 from tlresearch.config.errors import ConfigError
 from tlresearch.config.quoting import quote
@@ -25,7 +25,12 @@ from tlresearch.results import announcement
 _failed: list[Exception] = []
 """What went wrong in this process: a failing run of a sweep is told at once and must not stop the others."""
 
+_spent: list[budget.Spent] = []
+"""The runs of this process that the budget stopped or kept from starting."""
+
 _pace = Pace()
+
+_EMPTY_STUDY = "No trials are completed yet"  # Optuna's last word where all runs failed, each of which is told already
 
 
 def main(arguments: list[str]) -> int:
@@ -33,6 +38,7 @@ def main(arguments: list[str]) -> int:
     debug = any(a.lower() in ("debug=true", "debug=1", "debug=yes", "debug=on") for a in arguments)
     source.install()
     _failed.clear()
+    _spent.clear()
     _pace.restart()
     announcement.forget()
     try:
@@ -40,10 +46,14 @@ def main(arguments: list[str]) -> int:
             hydra.main(version_base=VERSION_BASE, config_path=None, config_name="config")(task)()
     except SystemExit as stop:
         return int(stop.code or 0)
+    except budget.Spent as spent:
+        _spent.extend([] if _spent else [spent])  # where a launcher's process had it, the others' are not known
     except Exception as error:
-        if not any(error is known for known in _failed):
+        if not any(error is known for known in _failed) and not (_failed and _EMPTY_STUDY in str(error)):
             _tell(error, debug)
             _failed.append(error)
+    if _spent and _speaks():
+        print(_pace.spent(_spent), file=sys.stderr)
     return _exit_code()
 
 
@@ -52,27 +62,35 @@ def task(config: DictConfig) -> float | None:
     job = HydraConfig.get()
     sweep = not OmegaConf.is_missing(job.job, "num")
     overrides = list(job.overrides.task)
-    if sweep and _speaks():
-        print(_pace.line(job.job.num, job.sweeper.get("total"), overrides), flush=True)
+    _pace.total = total(job.sweeper) if sweep else 1
     start = time.time()
     try:
         check(config)
+        budget.Budget(config).check()
+        if sweep and _speaks():
+            print(_pace.line(job.job.num, _pace.total, overrides), flush=True)
         from tlresearch.runner import execute
 
         run = execute(config, overrides)
+    except budget.Spent as spent:
+        _spent.append(spent)
+        _pace.add(time.time() - start, worked=spent.started)
+        if sweep:
+            raise
+        return None
     except Exception as error:
         _tell(error, config.debug)
         _failed.append(error)
         _pace.add(time.time() - start, worked=True)
-        if sweep:
+        if sweep and (collects(job.sweeper) or not _pace.here):
             raise  # the sweeper has to know
-        return None
+        return None  # to a sweeper that would end with the first error, it is a trial without a value
     _pace.add(time.time() - start, worked=not run.reused)
     if _speaks():
         if config.progress and not run.reused and not sweep:
             details.show(run)
         print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
-    return float(run.value)
+    return objective(run, config.objective) if sweep and not collects(job.sweeper) else float(run.value)
 
 
 def _speaks() -> bool:
@@ -110,6 +128,7 @@ def _hydra_arguments(arguments: list[str]) -> Iterator[None]:
     argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     overrides = [argument for argument in arguments if not argument.startswith("-") and "=" in argument]
     flags = [argument for argument in arguments if argument not in overrides]  # argparse wants overrides in one piece
+    overrides.append(f"++hydra.job.env_set.{budget.STARTED}='{budget.start()}'")  # reaches the jobs of every launcher
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["tlresearch train", *flags, *map(quote, overrides)], "1"
     try:
         yield

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tlresearch.config.errors import ConfigError, Problem, nearest
-from tlresearch.results.report import SEEDS, Group, check_metric, differences, group, leaves, shared
+from tlresearch.results.report import SEEDS, Group, check_metric, differences, group, leaves, metrics, shared
 from tlresearch.results.runs import look_up
 
 FALLING = ("loss", "error", "rmse", "mse", "mae", "forgetting")
@@ -127,7 +127,7 @@ def _choose(rows: list[dict[str, Any]], name: str, select: str, over: Sequence[s
     by_values: dict[str, dict[str, dict[str, Any]]] = {}
     lacking = 0
     for r in rows:
-        if look_up(r["metrics"], select) is None:
+        if metrics(r["metrics"]).get(select) is None:
             lacking += 1
             continue
         cell = by_values.setdefault(_text(_values(r, over)), {})
@@ -149,7 +149,7 @@ def _choose(rows: list[dict[str, Any]], name: str, select: str, over: Sequence[s
     scored = []
     for cell in by_values.values():
         compared = [cell[seed] for seed in seeds]
-        score = sum(look_up(r["metrics"], select) for r in compared) / len(seeds)
+        score = sum(metrics(r["metrics"])[select] for r in compared) / len(seeds)
         scored.append((Configuration(_values(compared[0], over), score, list(cell)), compared))
     sign = 1 if direction(select) == "minimised" else -1
     scored.sort(key=lambda found: (sign * found[0].score, [_natural(_text(v)) for v in found[0].values.values()]))

@@ -90,7 +90,7 @@ def groups(found: Sequence[dict[str, Any]], metric: str = HEADLINE) -> list[Grou
 
 def check_metric(key: str, metric: str, found: Sequence[dict[str, Any]]) -> None:
     """Raises ConfigError where there are metrics and none is the one asked for."""
-    known = {name for r in found for name, _ in leaves(r["metrics"])}
+    known = {name for r in found for name in metrics(r["metrics"])}
     if metric not in known and known:
         names = {name for name in known if not name.startswith("class.")}  # one a class would drown the others
         raise ConfigError(Problem(key, f"{metric!r}: no run has it; {nearest(metric, names)}"))
@@ -98,7 +98,7 @@ def check_metric(key: str, metric: str, found: Sequence[dict[str, Any]]) -> None
 
 def group(members: list[dict[str, Any]], metric: str) -> Group:
     """Those runs as one group, with the mean of a metric over the ones that are done and have it."""
-    values = [v for r in members if r["status"] == "done" and (v := look_up(r["metrics"], metric)) is not None]
+    values = [v for r in members if r["status"] == "done" and (v := metrics(r["metrics"]).get(metric)) is not None]
     mean = sum(values) / len(values) if values else None
     return Group(members, len(values), mean, interval(values))
 
@@ -136,6 +136,11 @@ def _settings(r: Mapping[str, Any], over: Collection[str] = ()) -> Iterator[tupl
     for key, value in leaves(r.get("config", {})):
         if not any(f"{key}.".startswith(f"{name}.") for name in left_out):
             yield key, value
+
+
+def metrics(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's metrics by their dotted names; names of tasks and classes may hold dots themselves."""
+    return dict(leaves(nested))
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -46,6 +46,14 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     os.replace(partial, folder / RECORD)
 
 
+def seconds_before(folder: Path) -> float:
+    """What an interrupted run of this folder has taken already (s), as far as it could write it down; otherwise 0."""
+    record = read_record(folder)
+    if record is None or record.get("status") != "interrupted":
+        return 0.0
+    return float(record.get("cost", {}).get("seconds_total", 0.0))
+
+
 def records(store: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run of a store with its record, in order of identity."""
     for folder in sorted(store.iterdir()) if store.is_dir() else ():

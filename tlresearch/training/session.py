@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tlresearch.config.build import build
-from tlresearch.config.errors import Problems, fail
+from tlresearch.config.errors import Problems, choose, fail
 from tlresearch.core.batching import move
 from tlresearch.core.distributed import rank, ranks
 from tlresearch.core.method import Batches, uses
@@ -194,6 +194,8 @@ class Session:
         if config["patience"] is not None and self.selection.best(falling) == 1:
             message = f"selection={config['selection']['name']} never sees a worse one; leave patience out"
             fail("patience", config["patience"], message)
+        if config["objective"] is not None:
+            choose("objective", config["objective"], [f"validation.{name}" for name in falling[0]])
         norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.backbone.modules())
         if config["bn"] != "eval" and not norms:
             fail("bn", config["bn"], f"backbone {config['backbone']['name']!r} has no BatchNorm layer; leave it out")
