@@ -59,6 +59,29 @@ def test_texts_of_ones_own(train, table, tiny_bert_folder):
     assert [start(line) for line in quiet.err.splitlines()] == ["suspicious"]
 
 
+def test_texts_that_are_cut_are_counted(train, table, tiny_bert_folder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert_folder)
+    lengths = [len(tokenizer(f"mail number {i}")["input_ids"]) for i in range(30)]
+    in_test = [len(tokenizer(text)["input_ids"]) for text in ("mail  Number 4", "another one")]
+    longest = max(lengths + in_test)
+    text = (
+        "dataset=text_file", "dataset.path=mails", "epochs=1",
+        "backbone=transformers", f"backbone.weights=path:{tiny_bert_folder}",
+    )  # fmt: skip
+    shorter = min(lengths) - 1
+    result = train(*text, f"backbone.max_length={shorter}", "progress=true")
+    said = f"30 of 30 texts (train, validation) are longer than max_length={shorter} tokens and are cut"
+    assert f"cut         {said}" in result.err.splitlines()
+    (stage,) = result.run.record["stages"]
+    assert stage["cut"] == {"train": 24, "validation": 6, "test": sum(length > shorter for length in in_test)}
+    assert "are cut" not in train(*text, f"backbone.max_length={shorter}", "progress=false", "seed=1").err
+    whole = train(*text, f"backbone.max_length={longest}", "progress=true")
+    assert "are cut" not in whole.err
+    assert whole.run.record["stages"][0]["cut"] == {"train": 0, "validation": 0, "test": 0}
+
+
 def test_images_of_ones_own(train, folder):
     for i in range(12):
         (folder / f"photos/{'cat' if i % 2 else 'dog'}").mkdir(parents=True, exist_ok=True)

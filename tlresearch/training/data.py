@@ -53,10 +53,13 @@ class Prepared:
 
     Kept in memory up to `memory_bytes`: equal shapes as one tensor, so that a batch is one gather; unequal ones as a
     list that is padded batch by batch. What does not fit is preprocessed again for every batch, by threads.
+
+    cut: how many inputs are longer than the backbone reads; None where it does not say, or rows are not in memory.
     """
 
     def __init__(self, rows: Rows, backbone: Backbone, split: str, memory_bytes: float, name: str) -> None:
         self.rows, self.backbone = rows, backbone
+        self.cut: int | None = None
         self._preprocess = backbone.preprocess(split)
         self._table: Batch | None = None
         self._list: list[Row] | None = None
@@ -66,6 +69,8 @@ class Prepared:
         if _bytes(first) * len(rows) > memory_bytes:
             return
         prepared = [first, *track((self._row(i) for i in range(1, len(rows))), f"preparing {name}", len(rows) - 1)]
+        if "cut" in first:
+            self.cut = sum(row["cut"] for row in prepared)
         stacks = type(backbone).collate is Backbone.collate and len({_shapes(row) for row in prepared}) == 1
         if stacks:
             self._table = backbone.collate(prepared)
