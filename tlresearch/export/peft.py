@@ -79,7 +79,7 @@ def _write_timm(source: Source, folder: Path) -> str:
         "",
         "import timm",
         "from peft import PeftModel",
-        "from PIL import Image",
+        "from PIL import Image, ImageOps",
         "",
         f'network = timm.create_model("local-dir:{BASE}", pretrained=True)',
         f"network.reset_classifier({source.head.out_features})",

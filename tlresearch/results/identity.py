@@ -34,6 +34,9 @@ IRRELEVANT = frozenset(
         "preset",
         "gradient_checkpointing",
         "compile",
+        "objective",
+        "budget",
+        "prices",
     ]
 )
 """Top-level keys that are not part of the identity."""

@@ -24,6 +24,7 @@ from tlresearch.training import checkpoint
 from tlresearch.training.assemble import Config, assemble, prepare_heads
 from tlresearch.training.checks import check_together
 from tlresearch.training.cost import Cost, peak_memory_bytes
+from tlresearch.training.cuts import cuts, tell_cuts
 from tlresearch.training.data import Prepared
 from tlresearch.training.evaluate import Predictions, evaluating, metrics, predict, synchronise_buffers
 from tlresearch.training.features import FeatureCache
@@ -109,6 +110,7 @@ class Session:
             prepare_heads(self.model, self.config, stage.tasks, stage.train)
         if stage is not self.stage:
             self._prepare(stage)
+        tell_cuts(self.prepared, self.config)
         batches, seen = self._batches(), stage.without_test_labels()
         if fresh:
             choose_trainable(self.model, self.methods, self._start()._replace(stage=number))
@@ -129,7 +131,8 @@ class Session:
             self.position.history.append(self._validate())
         last = number + 1 == len(self.stream.stages)
         self._test(number, write=last)
-        self.keeper.finished.append(stage_row(stage, self.position, best, self.predictions))
+        row = stage_row(stage, self.position, best, self.predictions)
+        self.keeper.finished.append({**row, **cuts({**self.prepared, "test": self.tests[number]})})
         self.position, self.keeper.best = Position(stage=number + 1), None
         if not last:
             self.keeper.save(self.position, within=False)
