@@ -40,7 +40,7 @@ class _Once:
                 found.hydra.sweeper.wait = wait
             return found
         found = self.compose(master_config, sweep_overrides)
-        if len(self.waiting) < WAITING:
+        if len(key) == len(sweep_overrides) and len(self.waiting) < WAITING:  # asked by the validation
             self.waiting[key] = found
         return found
 

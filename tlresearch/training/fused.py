@@ -93,6 +93,7 @@ class _Together:
         for member in members:  # of a kind, one steps the groups of all: what they do stands in the groups
             self.optimizers.setdefault(type(member.optimizer), member.optimizer)
         self.step = 0
+        self.sums, self.since = torch.zeros(len(self.members)), [0] * len(self.members)
         self._stack()
 
     def run(self) -> list[Member]:
@@ -121,14 +122,15 @@ class _Together:
         numbers = {lane: i for i, lane in enumerate(lanes)}
         self.lanes = [next(m for m in self.members if m.lane == lane) for lane in lanes]
         self.lane = torch.tensor([numbers[member.lane] for member in self.members])
-        self.sums, self.steps = torch.zeros(len(self.members)), 0
 
     def _leave(self, gone: Sequence[Member]) -> None:
         for member in gone:
             for parameter in member.head.parameters():
                 parameter.data = parameter.data.clone()
                 parameter.grad = None
-        self.members = [member for member in self.members if member not in gone]
+        stay = [k for k, member in enumerate(self.members) if member not in gone]
+        self.members = [self.members[k] for k in stay]
+        self.sums, self.since = self.sums[stay], [self.since[k] for k in stay]
         if self.members:
             self._stack()
 
@@ -200,7 +202,7 @@ class _Together:
             if optimizer.param_groups:
                 optimizer.step()
         self.sums += losses.detach().to(self.sums.device)
-        self.steps += 1
+        self.since = [steps + 1 for steps in self.since]
 
     def _report(self) -> list[tuple[Member, bool]]:
         """Logs and validates where it is time; the members that are through, and whether they ended well."""
@@ -208,12 +210,15 @@ class _Together:
         for member in self.members:
             member.position.step = self.step
         due = [m for m in self.members if self.step % m.every == 0 or self.step == m.position.total]
-        if not due and self.step % self.members[0].trainer.plan.log_every:
-            return gone
+        logged = self.step % self.members[0].trainer.plan.log_every == 0
         self._validate(due)
-        for k, member in enumerate(self.members):
-            member.trainer.flops += member.trainer.flops_per_row * member.size * self.steps
-            member.meter.take(TASK + member.task, self.sums[k : k + 1].clone(), self.steps, self.steps * member.size)
+        for k, member in enumerate(self.members if logged or due else ()):
+            if not logged and member not in due:
+                continue
+            steps = self.since[k]
+            member.trainer.flops += member.trainer.flops_per_row * member.size * steps
+            member.meter.take(TASK + member.task, self.sums[k : k + 1].clone(), steps, steps * member.size)
+            self.sums[k], self.since[k] = 0.0, 0
             try:
                 if member not in due:
                     member.meter.flush(self.step)
@@ -223,7 +228,6 @@ class _Together:
                     gone.append((member, True))
             except NonFiniteLoss:  # alone, it will say so
                 gone.append((member, False))
-        self.sums, self.steps = torch.zeros(len(self.members)), 0
         return gone
 
     @torch.no_grad()

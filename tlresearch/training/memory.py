@@ -22,32 +22,37 @@ from tlresearch.core.weights import Weights
 from tlresearch.training.data import Preprocessed
 
 Config = Mapping[str, Any]
-COUNT = 64
-"""So many values are kept at most, whatever their size."""
+Key = tuple[Any, ...]
+MOST = {"data": 8, "backbone": 2, "inputs": 4}
+"""So many values of a kind (the first part of a key) are kept at most, OTHERS of any other kind."""
+OTHERS = 32
 
 
 class Memory:
     """Values by key; those unused for longest make room for others. Runs are equal with and without it, bit by bit."""
 
     def __init__(self) -> None:
-        self._items: OrderedDict[object, tuple[Any, Callable[[], float]]] = OrderedDict()
+        self._items: OrderedDict[Key, tuple[Any, Callable[[], float]]] = OrderedDict()
 
-    def get(self, key: object) -> Any | None:
+    def get(self, key: Key) -> Any | None:
         """The value kept under `key`, None where there is none."""
         if key not in self._items:
             return None
         self._items.move_to_end(key)
         return self._items[key][0]
 
-    def keep(self, key: object, value: Any, size: Callable[[], float] = lambda: 0.0, limit: float = 0.0) -> None:
+    def keep(self, key: Key, value: Any, size: Callable[[], float] = lambda: 0.0, limit: float = 0.0) -> None:
         """Keeps a value. size: its bytes by now; limit: those of all values together (0: only their number counts)."""
         self._items[key] = (value, size)
         self._items.move_to_end(key)
+        alike = [other for other in self._items if other[0] == key[0]]
+        for other in alike[: max(len(alike) - MOST.get(key[0], OTHERS), 0)]:
+            del self._items[other]
         sizes = {key: size() for key, (_, size) in self._items.items()} if limit else {}
         total = sum(sizes.values())
-        while len(self._items) > COUNT or total > limit > 0:
+        while total > limit > 0:
             oldest, _ = self._items.popitem(last=False)
-            total -= sizes.get(oldest, 0.0)
+            total -= sizes[oldest]
 
     def clear(self) -> None:
         """Forgets all."""
@@ -85,7 +90,7 @@ def read_data(config: Config) -> Data:
 def fresh_backbone(config: Config, spec: Spec) -> Backbone:
     """The configured backbone as its weights file gives it, or as `seed` draws it: a copy of one that is kept."""
     key, limit = backbone_key(config, spec), _limit(config)
-    kept = memory.get((key, None)) or memory.get((key, config["seed"]))
+    kept = memory.get(("backbone", key, None)) or memory.get(("backbone", key, config["seed"]))
     if kept is None:
         with seeded(config["seed"], "backbone"):
             kept = build("backbone", config["backbone"], spec=spec)
@@ -93,7 +98,7 @@ def fresh_backbone(config: Config, spec: Spec) -> Backbone:
         if 2 * size > limit:
             return kept  # type: ignore[no-any-return]
         drawn = kept.fresh is None or bool(kept.fresh)
-        memory.keep((key, config["seed"] if drawn else None), kept, lambda: size, limit)
+        memory.keep(("backbone", key, config["seed"] if drawn else None), kept, lambda: size, limit)
     shared = {id(v): v for n, v in vars(kept).items() if n == "tokenizer"}  # nothing changes it, and copying is slow
     copied: Backbone = copy.deepcopy(kept, shared)
     return copied
