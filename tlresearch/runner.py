@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 import time
 import traceback
@@ -17,7 +16,7 @@ from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.results import store
 from tlresearch.results.announcement import announce
 from tlresearch.results.description import describe, lines, row, warnings
-from tlresearch.results.environment import device, device_line
+from tlresearch.results.environment import commit, device, device_line
 from tlresearch.results.identity import identity, source_hashes
 from tlresearch.results.runs import Run
 from tlresearch.results.tracking import Trackers
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from tlresearch.core.types import Stream
     from tlresearch.training.parameters import Rates
+    from tlresearch.training.sources import Start
 
 logger = logging.getLogger("tlresearch")
 
@@ -51,6 +51,10 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> Run:
     """
     config = compose(overrides, config_name)
     check(config)
+    if config.pipeline is not None:
+        from tlresearch.pipeline import run_pipeline
+
+        return run_pipeline(config, overrides, config_name)
     return execute(config, list(overrides))
 
 
@@ -90,12 +94,14 @@ class Prepared(NamedTuple):
     rates: Rates
     fingerprint: str
     weights: str
+    start: Start | None
 
 
 def prepare(config: Mapping[str, Any]) -> Prepared:
     """Builds the data and the run's identity; checks what can be checked without building the model."""
     from tlresearch.core.fingerprint import fingerprint
     from tlresearch.core.weights import Weights
+    from tlresearch.training import sources
     from tlresearch.training.assemble import build_stream, check_fit, recommended_rates
 
     store.writable(Path(config["store"]))
@@ -107,8 +113,9 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
         weights = Weights.parse(config["backbone"]["weights"]).digest(config["backbone"].get("model") or "")
     except ConfigError as error:
         raise error.below("backbone") from error
-    name = identity(config, digest, weights, rates)
-    return Prepared(name, Path(config["store"]) / name, stream, rates, digest, weights)
+    start = sources.find(config, stream.stages[0].tasks)
+    name = identity(config, digest, weights, rates, None if start is None else start.content())
+    return Prepared(name, Path(config["store"]) / name, stream, rates, digest, weights, start)
 
 
 def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Sequence[str]) -> Run:
@@ -126,7 +133,9 @@ def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
     try:
         with launch.determinism(config["deterministic"]):
             work = Work(config, prepared.stream, fabric, prepared.rates, trackers.log)
-            return _record(prepared, config, overrides, fabric, trackers, work.run)
+            made = _record(prepared, config, overrides, fabric, trackers, work.run)
+            fabric.barrier()  # the record is there for every rank: a run that starts from it may follow
+            return made
     finally:
         launch.end_ranks()
 
@@ -215,6 +224,7 @@ def _first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequ
         "overrides": list(overrides),
         "config": dict(config),
         "weights": prepared.weights,
+        "start": None if prepared.start is None else prepared.start.record(),
         "data": data,
         "metric": f"test.{spec.tasks[0].metric}",
         "learning_rates": prepared.rates._asdict(),
@@ -226,7 +236,7 @@ def _first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequ
         "sources": source_hashes(config),
         "versions": versions(),
         "hardware": hardware(),
-        "git": _commit(),
+        "git": commit(),
         "started": _now(),
     }
 
@@ -247,7 +257,8 @@ def _existing(prepared: Prepared, config: Mapping[str, Any]) -> Run | None:
             )
         )
     stale = existing.stale
-    if (stale and config["rerun_stale"]) or (record["status"] == "failed" and config["retry_failed"]):
+    lacking = record["status"] == "done" and set(config["keep"]) - set(existing.config.get("keep", ()))
+    if (stale and config["rerun_stale"]) or (record["status"] == "failed" and config["retry_failed"]) or lacking:
         (prepared.folder / "state.safetensors").unlink(missing_ok=True)
         (prepared.folder / "history.jsonl").unlink(missing_ok=True)
         return None
@@ -276,15 +287,6 @@ def _is_oracle(name: str) -> bool:
     from tlresearch.config.registry import load
 
     return bool(load("selection", name).oracle)
-
-
-def _commit() -> str | None:
-    """The commit of the working folder's repository, with "+" where it has changes; None outside one."""
-    try:
-        found = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
 
 
 def _now() -> str:

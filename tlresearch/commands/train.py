@@ -8,8 +8,10 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,6 +23,9 @@ from tlresearch.config.compose import VERSION_BASE, check, user_error
 from tlresearch.config.errors import ConfigError
 from tlresearch.config.quoting import quote
 from tlresearch.results import announcement
+
+if TYPE_CHECKING:
+    from tlresearch.results.runs import Run
 
 _failed: list[Exception] = []
 """What went wrong in this process: a failing run of a sweep is told at once and must not stop the others."""
@@ -52,14 +57,19 @@ def task(config: DictConfig) -> float | None:
     job = HydraConfig.get()
     sweep = not OmegaConf.is_missing(job.job, "num")
     overrides = list(job.overrides.task)
-    if sweep and _speaks():
+    if sweep and announcement.speaks():
         print(_pace.line(job.job.num, job.sweeper.get("total"), overrides), flush=True)
     start = time.time()
     try:
-        check(config)
-        from tlresearch.runner import execute
+        if config.get("pipeline") is not None:
+            from tlresearch.pipeline import run_pipeline
 
-        run = execute(config, overrides)
+            run = run_pipeline(config, overrides, str(job.job.config_name), _folders(job), _headline)
+        else:
+            check(config)
+            from tlresearch.runner import execute
+
+            run = execute(config, overrides)
     except Exception as error:
         _tell(error, config.debug)
         _failed.append(error)
@@ -68,16 +78,22 @@ def task(config: DictConfig) -> float | None:
             raise  # the sweeper has to know
         return None
     _pace.add(time.time() - start, worked=not run.reused)
-    if _speaks():
+    if announcement.speaks():
         if config.progress and not run.reused and not sweep:
             details.show(run)
         print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
     return float(run.value)
 
 
-def _speaks() -> bool:
-    """Whether this process prints results: of the ranks that torchrun or Slurm started, the first one alone."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+def _folders(job: HydraConf) -> list[str]:
+    """The folders with YAML that `--config-dir` named."""
+    return [source.path for source in job.runtime.config_sources if source.provider == "command-line"]
+
+
+def _headline(name: str, run: Run) -> None:
+    """A line for each run of a pipeline but the last."""
+    if announcement.speaks():
+        print(f"{run.folder}  {run.metric}={run.value:.4f}  ({name})", flush=True)
 
 
 def _tell(error: Exception, debug: bool) -> None:

@@ -52,6 +52,11 @@ class Settings:
     progress: bool = True  # tells device, data and what came out, with a bar in a terminal; false = warnings only
     retry_failed: bool = False  # runs a configuration again whose record says failed
     rerun_stale: bool = False  # runs a configuration again whose record was made by other code
+    init_from: Any = None  # starts from a run's weights: RUN, RUN:best, RUN:last (folder, identity); a list averages
+    init_heads: list[str] | None = None  # tasks whose heads are carried on from there; null = all that fit
+    init_methods: list[str] = field(default_factory=list)  # methods whose state is carried on (the run kept methods)
+    keep: list[str] = field(default_factory=list)  # saved beside the reported weights: last (weights), methods (states)
+    pipeline: Any = None  # NAME: [KEY=VALUE, …] of runs in order, joined by init_from=NAME; other overrides: the last
     cache: Cache = field(default_factory=Cache)
     heads: dict[str, Any] = field(default_factory=dict)  # TASK: a head of its own, a name or {name: …, options}
     backbone: Any = None
@@ -73,8 +78,12 @@ def documented() -> list[tuple[str, str, str, str]]:
             prefix = "cache." if line.startswith("class Cache") else ""
         found = re.fullmatch(r"    (\w+): (.+?) = (.+?)  # (.+)", line)
         if found and found[1] not in KINDS:
-            rows.append((prefix + found[1], found[2], found[3].replace("field(default_factory=dict)", "{}"), found[4]))
+            rows.append((prefix + found[1], found[2], _shown(found[3]), found[4]))
     return sorted(rows, key=lambda row: "." in row[0])
+
+
+def _shown(default: str) -> str:
+    return default.replace("field(default_factory=dict)", "{}").replace("field(default_factory=list)", "[]")
 
 
 _AT_LEAST = {

@@ -64,9 +64,9 @@ class Weights(NamedTuple):
         if path is None:
             return "none" if self.kind == "none" else f"hub:{model}{_revision(model)}"
         if path.is_file():
-            return _hash(path)
+            return file_hash(path)
         files = sorted(p for p in path.rglob("*") if p.suffix in _READ_ALONG and p.is_file())
-        lines = "\n".join(f"{file.relative_to(path).as_posix()} {_hash(file)}" for file in files)
+        lines = "\n".join(f"{file.relative_to(path).as_posix()} {file_hash(file)}" for file in files)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -101,7 +101,7 @@ def _model_in(folder: Path, weights: Weights, key: str) -> Path:
     return found[0]
 
 
-def _hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file, kept in the user's cache under path, size and time of change."""
     status = path.stat()
     key = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()

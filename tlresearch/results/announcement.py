@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,3 +20,8 @@ def announce(lines: Sequence[str], otherwise: str = "") -> None:
 def forget() -> None:
     """A new command begins: everything is said again."""
     _said.clear()
+
+
+def speaks() -> bool:
+    """Whether this process prints results: of the ranks that torchrun or Slurm started, the first one alone."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"

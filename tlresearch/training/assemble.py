@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlresearch.config.build import build
 from tlresearch.config.check import EVERYTHING
@@ -19,6 +19,9 @@ from tlresearch.core.seeding import seeded
 from tlresearch.core.types import Spec, Stream, Task
 from tlresearch.training.parameters import Rates
 
+if TYPE_CHECKING:
+    from tlresearch.training.carry import Carried
+
 Config = Mapping[str, Any]
 
 
@@ -30,8 +33,12 @@ class Assembly(NamedTuple):
     original: dict[int, int]
 
 
-def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...]) -> Assembly:
-    """Backbone, the heads of `tasks` and the methods; all mistakes are collected and raised together."""
+def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...], carried: Carried | None = None) -> Assembly:
+    """Backbone, the heads of `tasks` and the methods; all mistakes are collected and raised together.
+
+    carried: what `init_from` takes over. A plain body goes in before the methods' setup, one that the same methods made
+    after it; where neither fits, its adapters are merged first.
+    """
     problems = Problems()
     problems.attempt("", lambda: check_fit(config, spec))
     methods: dict[str, Method] = {}
@@ -44,12 +51,17 @@ def assemble(config: Config, spec: Spec, tasks: tuple[Task, ...]) -> Assembly:
         backbone = build("backbone", config["backbone"], spec=spec)
     model = Model(backbone)
     original = pristine(backbone)
+    placed = carried is not None and carried.into(backbone)
     prepare_heads(model, config, tasks)
     for name, method in methods.items():
         with seeded(config["seed"], "method", name):
             problems.attempt(f"method.{name}", partial(method.setup, model, spec))
     problems.raise_any()
     _check_methods(methods)
+    if carried is not None:
+        if not placed and not carried.into(backbone):
+            return assemble(config, spec, tasks, carried.merged(backbone))
+        carried.into_heads(model)
     return Assembly(model, methods, original)
 
 

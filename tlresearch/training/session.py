@@ -19,12 +19,13 @@ from tlresearch.core.model import changed_names
 from tlresearch.core.seeding import reseed, seeded
 from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Clock, Stage, Stream
-from tlresearch.training import checkpoint
+from tlresearch.training import carry, checkpoint
 from tlresearch.training.assemble import Config, assemble, prepare_heads
 from tlresearch.training.cost import Cost, peak_memory_bytes
 from tlresearch.training.data import Prepared
 from tlresearch.training.evaluate import Predictions, evaluating, metrics, predict, synchronise_buffers
 from tlresearch.training.keeper import MODEL, RunKeeper
+from tlresearch.training.kept import Kept
 from tlresearch.training.logits import write_logits
 from tlresearch.training.parameters import Rates, checkpoint_blocks, recalibrate
 from tlresearch.training.scores import stage_row, summarise
@@ -47,7 +48,8 @@ class Session:
     ) -> None:
         self.config, self.stream, self.fabric, self.cost = config, stream, fabric, Cost()
         with self.cost.phase("prepare"):
-            self.model, self.methods, self.original = assemble(config, stream.spec, stream.stages[0].tasks)
+            carried = carry.load(config, stream)
+            self.model, self.methods, self.original = assemble(config, stream.spec, stream.stages[0].tasks, carried)
             self.model.to(fabric.device)
             self.make_optimizer = build("optimizer", config["optimizer"])
             self.schedule = build("schedule", config["schedule"])
@@ -63,9 +65,10 @@ class Session:
             self.keeper.trainer = self.trainer
             self.position = Position()
             self._prepare(stream.stages[0])
-            self._try()
+            self._try(carried)
             if config["compile"]:
                 self.model.backbone.compile()
+        self.kept = Kept(config["keep"])
         self.tests: dict[int, Prepared] = {}
         self.predictions: dict[int, dict[str, Predictions]] = {}
 
@@ -95,6 +98,9 @@ class Session:
                 method.on_stage_start(self.model, seen, batches)
         with self.cost.phase("train"):
             self.trainer.fit(self.prepared["train"], self.prepared.get("unlabelled"), self.position, self.keeper)
+            if "last" in self.kept.parts and number + 1 == len(self.stream.stages):
+                with seeded("keep"), evaluating(self.model, self.methods, batches):  # as weights are reported
+                    self.kept.take(self.model, self.keeper.tensors())
             self.keeper.back_to_best()
             self._recalibrate()
         self._fit_closed_forms(stage)
@@ -160,7 +166,9 @@ class Session:
         # averaged weights are written as they are evaluated
         with evaluating(self.model, self.methods, self._batches()):
             labels = {task: list(names) for task, names in self.model.labels.items()}
-            checkpoint.write(self.keeper.folder / MODEL, self.keeper.tensors(), {"labels": labels})
+            tensors = self.keeper.tensors()
+            checkpoint.write(self.keeper.folder / MODEL, tensors, {"labels": labels})
+        self.kept.write(self.keeper.folder, tensors, self.methods)
 
     def _grow_heads(self, stage: int) -> None:
         for earlier in self.stream.stages[: stage + 1]:
@@ -222,12 +230,15 @@ class Session:
         if config["gradient_checkpointing"]:
             checkpoint_blocks(model)
 
-    def _try(self) -> None:
+    def _try(self, carried: carry.Carried | None) -> None:
         """A forward pass of two rows, so that parts that do not fit each other show before anything is written."""
         rows = self.prepared["train"].batch(torch.arange(min(2, len(self.prepared["train"]))))
+        example = move(rows, self.fabric.device)
         self.model.eval()
         with torch.no_grad(), seeded("try"):
-            self.model(move(rows, self.fabric.device).x)
+            self.model(example.x)
+            if carried is not None:
+                carried.into_methods(self.model, self.methods, example, self.fabric.device)
 
     def _trial_metrics(self, value: float) -> dict[str, float]:
         """Names as `_validate` gives them, each rate `value`."""
