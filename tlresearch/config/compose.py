@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -32,7 +33,7 @@ def loader(folders: Sequence[str] = ()) -> ConfigLoaderImpl:
     setup_globals()
     path = create_config_search_path(None)
     for folder in folders:
-        path.append("command-line", f"file://{folder}")
+        path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))  # as Hydra itself does
     return ConfigLoaderImpl(config_search_path=path)
 
 

@@ -85,7 +85,7 @@ class Carried:
                 checkpoint.load_methods({name: methods[name]}, {name: state}, device)
                 _try(methods[name], model, example)
             except (AssertionError, KeyError, RuntimeError, ValueError) as error:
-                message = f"its state of {self._told()} does not fit this run ({type(error).__name__}: {error})"
+                message = f"its state of {self._told()!r} does not fit this run ({type(error).__name__}: {error})"
                 raise ConfigError(Problem("init_methods", f"{name!r}: {message}; leave it out")) from error
 
     def _concerns(self, key: str) -> bool:

@@ -13,10 +13,11 @@ from tlresearch.config import registry, schema
 from tlresearch.config.errors import ConfigError, Problem, Problems, choose, fail
 from tlresearch.config.start import FORMS, Reference, references
 from tlresearch.core.types import Task
-from tlresearch.core.weights import file_hash
+from tlresearch.core.weights import kept_digest
 from tlresearch.results import store
 from tlresearch.results.runs import Run, look_up
 from tlresearch.training.assemble import head_config
+from tlresearch.training.checkpoint import content_digest
 from tlresearch.training.keeper import MODEL
 from tlresearch.training.kept import LAST, METHODS
 
@@ -87,7 +88,7 @@ def find_run(name: str, place: Path) -> Run:
 
 def weights_digest(run: Run, files: Sequence[Path]) -> str:
     """SHA-256 (hex) of weights files, of the weights below them, and of the methods that say how to read them."""
-    parts = [*(file_hash(file) for file in files), run.record.get("weights"), run.config["method"]]
+    parts = [*(kept_digest(file, content_digest) for file in files), run.record.get("weights"), run.config["method"]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -165,4 +166,4 @@ def _methods(asked: Sequence[str], run: Run) -> dict[str, str]:
     if asked and not file.is_file():
         message = f"{str(run.folder)!r} has not kept its methods' states; run it again with keep=[methods]"
         raise ConfigError(Problem("init_methods", f"{list(asked)!r}: {message}"))
-    return {name: file_hash(file) for name in asked}
+    return {name: kept_digest(file, content_digest) for name in asked}
