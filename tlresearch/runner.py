@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tlresearch.core.types import Stream
     from tlresearch.training.parameters import Rates
+    from tlresearch.training.sources import Start
 
 logger = logging.getLogger("tlresearch")
 
@@ -45,6 +46,10 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> Run:
     check(config)
     if config.dry_run:
         fail("dry_run", True, "lists runs on the command line; leave it out here")
+    if config.pipeline is not None:
+        from tlresearch.pipeline import run_pipeline
+
+        return run_pipeline(config, overrides, config_name)
     return execute(config, list(overrides))
 
 
@@ -101,11 +106,13 @@ class Prepared(NamedTuple):
     rates: Rates
     fingerprint: str
     weights: str
+    start: Start | None
 
 
 def prepare(config: Mapping[str, Any]) -> Prepared:
     """Builds the data and the run's identity; checks what can be checked without building the model."""
     from tlresearch.core.weights import Weights
+    from tlresearch.training import sources
     from tlresearch.training.assemble import check_fit, recommended_rates
     from tlresearch.training.memory import read_data
 
@@ -118,8 +125,9 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
         weights = Weights.parse(config["backbone"]["weights"]).digest(config["backbone"].get("model") or "")
     except ConfigError as error:
         raise error.below("backbone") from error
-    name = identity(config, digest, weights, rates)
-    return Prepared(name, Path(config["store"]) / name, stream, rates, digest, weights)
+    start = sources.find(config, stream.stages[0].tasks)
+    name = identity(config, digest, weights, rates, None if start is None else start.content())
+    return Prepared(name, Path(config["store"]) / name, stream, rates, digest, weights, start)
 
 
 def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Sequence[str]) -> Run:
@@ -138,7 +146,9 @@ def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
         with launch.determinism(config["deterministic"]):
             work = Work(config, prepared.stream, fabric, prepared.rates, trackers.log)
             with claimed(prepared.folder, config, fabric.is_global_zero) as claim:
-                return claim.found or record_run(prepared, config, overrides, fabric, trackers, claim, work.run)
+                made = claim.found or record_run(prepared, config, overrides, fabric, trackers, claim, work.run)
+                fabric.barrier()  # the record is there for every rank: a run that starts from it may follow
+                return made
     finally:
         launch.end_ranks()
 

@@ -75,6 +75,8 @@ def _candidate(config: DictConfig, overrides: Sequence[str]) -> _Run | None:
 
 def _plain(config: Mapping[str, Any]) -> bool:
     single = config["devices"] == 1 and config["accumulate"] == 1 and config["precision"] == "32-true"
+    alone = config["pipeline"] is not None or config["init_from"] is not None or config["keep"]
+    single = single and not alone
     return single and config["predictor"] is None and bool(config["method"]) and config["cache"]["features"] != "never"
 
 

@@ -14,6 +14,7 @@ from tlresearch.results.claim import RunFailed, claimed, disk_error
 CONFIG = {
     "retry_failed": False,
     "rerun_stale": False,
+    "keep": [],
     "budget": {"seconds": None, "usd": None},
     "prices": {"usd_per_hour": None},
 }

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -78,7 +79,7 @@ def task(config: DictConfig) -> float | None:
         return None
     collected = not sweep or collects(job.sweeper)
     try:
-        run = _run(config, overrides, job if sweep else None)
+        run = _run(config, overrides, job, sweep)
     except Exception as error:
         if not _pace.here:
             raise _sent(error) from None
@@ -104,19 +105,26 @@ def task(config: DictConfig) -> float | None:
     return objective(run, config.objective)
 
 
-def _run(config: DictConfig, overrides: list[str], sweep: Any) -> Run:
-    """Runs it, and keeps the sweep's pace. sweep: Hydra's part of the configuration, None where it is a single run."""
+def _run(config: DictConfig, overrides: list[str], job: HydraConf, sweep: bool) -> Run:
+    """Runs it, and keeps the sweep's pace. job: Hydra's part of the configuration."""
     start, worked = time.time(), True
-    _pace.total = None if sweep is None else total(sweep.sweeper)
+    _pace.total = total(job.sweeper) if sweep else None
     try:
         check(config)
-        if not within_ranks():  # ranks have to decide as one, by one clock
+        pipeline = config.pipeline is not None  # the budget of one is checked with its runs
+        if not pipeline and not within_ranks():  # ranks have to decide as one, by one clock
             budget.Budget(config).check()
-        if sweep is not None and speaks():
-            print(_pace.line(sweep.job.num, _pace.total, overrides), flush=True)
-        from tlresearch.runner import execute
+        if sweep and speaks():
+            print(_pace.line(job.job.num, _pace.total, overrides), flush=True)
+        wait = sweep and bool(job.sweeper.get("wait", True))
+        if pipeline:
+            from tlresearch.pipeline import run_pipeline
 
-        run = execute(config, overrides, wait=sweep is not None and bool(sweep.sweeper.get("wait", True)))
+            run = run_pipeline(config, overrides, str(job.job.config_name), _folders(job), _headline, wait=wait)
+        else:
+            from tlresearch.runner import execute
+
+            run = execute(config, overrides, wait=wait)
         worked = not run.reused
         return run
     except (Busy, budget.Spent) as error:
@@ -124,6 +132,17 @@ def _run(config: DictConfig, overrides: list[str], sweep: Any) -> Run:
         raise
     finally:
         _pace.add(time.time() - start, worked=worked)
+
+
+def _folders(job: HydraConf) -> list[str]:
+    """The folders with YAML that `--config-dir` named."""
+    return [source.path for source in job.runtime.config_sources if source.provider == "command-line"]
+
+
+def _headline(name: str, run: Run) -> None:
+    """A line for each run of a pipeline but the last."""
+    if speaks():
+        print(f"{run.folder}  {run.metric}={run.value:.4f}  ({name})", flush=True)
 
 
 def _list(config: DictConfig, overrides: list[str], sweep: bool) -> None:

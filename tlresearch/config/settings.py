@@ -73,6 +73,11 @@ class Settings:
     retry_failed: bool = False  # runs a configuration again whose record says failed
     rerun_stale: bool = False  # runs a configuration again whose record was made by other code
     objective: str | None = None  # what a sweeper optimises, e.g. validation.loss; null = the headline's on validation
+    init_from: Any = None  # starts from a run's weights: RUN, RUN:best, RUN:last (folder, identity); a list averages
+    init_heads: list[str] | None = None  # tasks whose heads are carried on from there; null = all that fit
+    init_methods: list[str] = field(default_factory=list)  # methods whose state is carried on (the run kept methods)
+    keep: list[str] = field(default_factory=list)  # saved beside the reported weights: last (weights), methods (states)
+    pipeline: Any = None  # NAME: [KEY=VALUE, …] of runs in order, joined by init_from=NAME; other overrides: the last
     cache: Cache = field(default_factory=Cache)
     budget: Budget = field(default_factory=Budget)
     prices: Prices = field(default_factory=Prices)
@@ -97,8 +102,12 @@ def documented() -> list[tuple[str, str, str, str]]:
             prefix = "" if name == "Settings" else f"{name.lower()}."
         found = re.fullmatch(r"    (\w+): (.+?) = (.+?)  # (.+)", line)
         if found and found[1] not in KINDS:
-            rows.append((prefix + found[1], found[2], found[3].replace("field(default_factory=dict)", "{}"), found[4]))
+            rows.append((prefix + found[1], found[2], _shown(found[3]), found[4]))
     return sorted(rows, key=lambda row: "." in row[0])
+
+
+def _shown(default: str) -> str:
+    return default.replace("field(default_factory=dict)", "{}").replace("field(default_factory=list)", "[]")
 
 
 _AT_LEAST = {

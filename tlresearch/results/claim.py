@@ -126,8 +126,10 @@ def disk_error(folder: Path, error: BaseException | None) -> OSError | None:
 
 
 def _again(folder: Path, record: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    run = Run(folder, record)
     retried = record["status"] == "failed" and config["retry_failed"]
-    return bool(retried or (config["rerun_stale"] and Run(folder, record).stale))
+    lacking = record["status"] == "done" and set(config["keep"]) - set(run.config.get("keep", ()))
+    return bool(retried or lacking or (config["rerun_stale"] and run.stale))
 
 
 def _forget(folder: Path, config: Mapping[str, Any]) -> None:
