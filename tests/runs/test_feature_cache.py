@@ -186,6 +186,39 @@ def test_why_it_is_not_used_stands_in_the_record(train, texts, plugin):
     assert not used(cheap)["used"] and "reading does not pay: a row is" in used(cheap)["why"]
 
 
+@pytest.mark.parametrize("family", ["t5", "albert", "deberta-v2", "gpt2", "distilbert"])
+def test_every_family_is_cut_equally_or_not_at_all(train, texts, same, family, folder, tiny_bert_folder):
+    import transformers
+
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    options = {
+        "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0},
+        "albert": {**small, "embedding_size": 16},
+        "deberta-v2": {**small, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+        "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128},
+        "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    }[family]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_bert_folder)
+    config = transformers.AutoConfig.for_model(family, vocab_size=len(tokenizer), pad_token_id=0, **options)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.AutoModel.from_config(config).save_pretrained(folder / family)
+    tokenizer.save_pretrained(folder / family)
+    others = tuple(override for override in texts if "weights" not in override and "epochs" not in override)
+    blocks = 0 if family == "albert" else 1  # its one block is used for every layer
+    method = ("method=[partial]", f"method.partial.blocks={blocks}", "optimizer.lr=1e-3", "epochs=2")
+    overrides = (*others, f"backbone.weights=path:{family}", *method)
+    plain = train(*overrides, "cache.features=never", "store=plain").run
+    cached = train(*overrides, "cache.features=always", "store=cached").run
+    same(cached, plain)
+    if family == "t5":
+        assert not used(cached)["used"] and used(cached)["why"] == "its blocks return more than their activations"
+    elif family == "deberta-v2":
+        assert used(cached)["why"] == "weights that learn act in front of the cut too"
+    else:
+        assert used(cached)["used"] and used(cached)["blocks"] == 1
+
+
 MIXER = """
     from tlresearch import Method, register
 
@@ -220,7 +253,7 @@ def test_half_precision_is_close(train, texts):
 def test_two_processes_read_what_the_first_computes(train, texts, same):
     one = train(*texts, "method=[probe]", "store=one").run
     two = train(*texts, "method=[probe]", "store=two", "devices=2").run
-    assert used(two)["used"]
+    assert used(two)["used"], used(two)
     same(two, one)
 
 

@@ -109,7 +109,8 @@ def class_metrics(y: Tensor, predicted: Tensor, classes: int) -> list[dict[str, 
 
 
 def synchronise_buffers(model: Model) -> None:
-    """Rank 0's buffers (BatchNorm statistics) on every rank, as DDP does at its next forward pass."""
+    """Rank 0's buffers (BatchNorm statistics) on every rank, as DDP does; those at rest are equal already."""
     if ranks() > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, 0)
+        for module in model.modules():
+            for buffer in module.buffers(recurse=False) if module.training else ():
+                dist.broadcast(buffer, 0)

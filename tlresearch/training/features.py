@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from tlresearch.config.errors import ConfigError
 from tlresearch.core.batching import move
@@ -21,6 +20,7 @@ from tlresearch.core.model import Model
 from tlresearch.core.prefix import CannotCut, Cut, front_tensors, frozen_depth
 from tlresearch.core.seeding import seeded
 from tlresearch.core.types import Batch
+from tlresearch.nn.flops import FlopCounter
 from tlresearch.training.data import Prepared
 from tlresearch.training.feature_key import describe_front
 from tlresearch.training.feature_rows import FeatureRows
@@ -173,9 +173,11 @@ class FeatureCache:
 
     def _prove(self, cut: Cut, batch: Batch) -> Proof:
         self._check_transform(batch)
+        if any(a.requires_grad for a in self._compute(cut, batch, learning=True).values()):
+            raise CannotCut("weights that learn act in front of the cut too")
         tolerance = TOLERANCE[self.options["dtype"]] if self.config["precision"] == "32-true" else 2e-2
         expected = self._answers(batch)
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounter() as counter:
             given = batch._replace(activations=self._compute(cut, batch))
         self.model.cut = cut
         try:
@@ -198,12 +200,12 @@ class FeatureCache:
     def _compute_on_device(self, cut: Cut, batch: Batch) -> dict[str, Tensor]:
         return self._compute(cut, move(batch, next(self.model.backbone.parameters()).device))
 
-    def _compute(self, cut: Cut, batch: Batch) -> dict[str, Tensor]:
+    def _compute(self, cut: Cut, batch: Batch, learning: bool = False) -> dict[str, Tensor]:
         """Activations as they are kept: on the CPU they may be half as wide."""
         dtype = torch.float16 if self.options["dtype"] == "float16" else torch.float32
         modes = {module: module.training for module in self.model.backbone.modules()}
         self.model.backbone.eval()
-        with torch.no_grad(), self.precision():
+        with torch.set_grad_enabled(learning), self.precision():
             found = cut.compute(self.model.backbone, batch.x)
         for module, mode in modes.items():
             module.training = mode

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from tlresearch.core.batching import take
 from tlresearch.core.method import Method
 from tlresearch.core.model import Model
 from tlresearch.core.seeding import seeded
 from tlresearch.core.types import TRAIN, UNLABELLED, Batch, Clock
+from tlresearch.nn.flops import FlopCounter
 from tlresearch.training.gradients import Gradients, total
 
 logger = logging.getLogger("tlresearch")
@@ -35,7 +35,7 @@ def freeze_unreached(
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows = [torch.nonzero(batch.origin == origin).flatten()[:ROWS] for origin in (TRAIN, UNLABELLED)]
     part = take(batch, torch.cat(rows))
-    with leaving_no_trace(model, methods), seeded("reach"), FlopCounterMode(display=False) as counter:
+    with leaving_no_trace(model, methods), seeded("reach"), FlopCounter() as counter:
         for method in methods.values():
             part = method.batch(model, part, clock)
         with gradients.precision():
