@@ -35,4 +35,4 @@ def test_what_the_tests_need_is_tested_in_known_versions(setup):
     extras = setup["options.extras_require"]
     lines = [setup["options"]["install_requires"], *extras.values()]
     for name in (line for block in lines for line in block.split("\n") if line and not line.startswith("#")):
-        assert name.split("[")[0].split(">")[0].split("=")[0] in known, name
+        assert name.split("[")[0].split(">")[0].split("<")[0].split("=")[0] in known, name

@@ -9,6 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
+from tlresearch.config.budget import Spent
 from tlresearch.config.errors import ConfigError
 
 
@@ -25,6 +26,10 @@ def main(job: Path) -> int:
         mistakes = {"busy": isinstance(error, Busy), "problems": [list(problem) for problem in error.problems]}
         (job.parent / "mistakes.json").write_text(json.dumps(mistakes))
         return 2
+    except Spent as spent:  # on every rank; a bad end of one here would end the first while it writes
+        if os.environ["RANK"] == "0":
+            (job.parent / "spent.json").write_text(json.dumps(spent.args))
+        return 0
     except Exception as error:  # told by the process that waits: only the first rank has a record and an output
         cause, when = error.__cause__ or error, error.time if isinstance(error, RunFailed) else time.time()
         failure = {"time": when, "error": f"{type(cause).__name__}: {cause}", "traceback": traceback.format_exc()}

@@ -11,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tlresearch.config.budget import Budget, Spent, usd
 from tlresearch.config.compose import check, compose
 from tlresearch.config.errors import ConfigError, fail
+from tlresearch.config.processes import within_ranks
 from tlresearch.results import lock, store
 from tlresearch.results.announcement import announce
 from tlresearch.results.claim import Claim, RunFailed, claimed, disk_error, existing, refuse_busy, unwritable
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from tlresearch.core.types import Stream
     from tlresearch.training.parameters import Rates
+    from tlresearch.training.sources import Start
 
 logger = logging.getLogger("tlresearch")
 
@@ -43,6 +46,10 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> Run:
     check(config)
     if config.dry_run:
         fail("dry_run", True, "lists runs on the command line; leave it out here")
+    if config.pipeline is not None:
+        from tlresearch.pipeline import run_pipeline
+
+        return run_pipeline(config, overrides, config_name)
     return execute(config, list(overrides))
 
 
@@ -64,11 +71,12 @@ def execute(config: DictConfig, overrides: Sequence[str], *, wait: bool = False)
 
 
 def _attempt(plan: Prepared, plain: Mapping[str, Any], overrides: Sequence[str]) -> Run:
-    if not launch.within_ranks():  # several ranks have to decide as one, in `claimed`
+    if not within_ranks():  # several ranks have to decide as one, in `claimed`
         finished = existing(plan.folder, plain)
         if finished is not None:
             return finished
         refuse_busy(plan.folder)
+        Budget(plain).check()
     if launch.needs_ranks(plain):
         made = _outcome(plan.folder, launch.start_ranks(plain, list(overrides)))
     else:
@@ -98,11 +106,13 @@ class Prepared(NamedTuple):
     rates: Rates
     fingerprint: str
     weights: str
+    start: Start | None
 
 
 def prepare(config: Mapping[str, Any]) -> Prepared:
     """Builds the data and the run's identity; checks what can be checked without building the model."""
     from tlresearch.core.weights import Weights
+    from tlresearch.training import sources
     from tlresearch.training.assemble import check_fit, recommended_rates
     from tlresearch.training.memory import read_data
 
@@ -115,8 +125,9 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
         weights = Weights.parse(config["backbone"]["weights"]).digest(config["backbone"].get("model") or "")
     except ConfigError as error:
         raise error.below("backbone") from error
-    name = identity(config, digest, weights, rates)
-    return Prepared(name, Path(config["store"]) / name, stream, rates, digest, weights)
+    start = sources.find(config, stream.stages[0].tasks)
+    name = identity(config, digest, weights, rates, None if start is None else start.content())
+    return Prepared(name, Path(config["store"]) / name, stream, rates, digest, weights, start)
 
 
 def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Sequence[str]) -> Run:
@@ -135,7 +146,9 @@ def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
         with launch.determinism(config["deterministic"]):
             work = Work(config, prepared.stream, fabric, prepared.rates, trackers.log)
             with claimed(prepared.folder, config, fabric.is_global_zero) as claim:
-                return claim.found or record_run(prepared, config, overrides, fabric, trackers, claim, work.run)
+                made = claim.found or record_run(prepared, config, overrides, fabric, trackers, claim, work.run)
+                fabric.barrier()  # the record is there for every rank: a run that starts from it may follow
+                return made
     finally:
         launch.end_ranks()
 
@@ -152,6 +165,8 @@ def record_run(
     """Does a run's work in its folder, with its record kept from start to end, failure and interruption included."""
     writes = fabric.is_global_zero
     record = first_record(prepared, config, overrides)
+    earlier = store.seconds_before(prepared.folder)
+    start = time.perf_counter() - earlier
     if writes:
         record["data"]["description"] = description(prepared)
         record["hardware"] = {**record["hardware"], "device": device(fabric)}
@@ -160,8 +175,7 @@ def record_run(
         record.update(values, updated=now())
         claim.write(prepared.folder, record)
 
-    save(status="running", process=lock.process())
-    start = time.perf_counter()
+    save(status="running", process=lock.process(), cost={"seconds_total": earlier})
     try:
         trackers.start(prepared.identity, prepared.folder, config)
         if writes:
@@ -169,24 +183,25 @@ def record_run(
         results = work(prepared.folder)
     except BaseException as error:
         full = disk_error(prepared.folder, error)
-        interrupted = full is not None or isinstance(error, (KeyboardInterrupt, SystemExit))
+        interrupted = full is not None or isinstance(error, (KeyboardInterrupt, SystemExit, Spent))
         with suppress(RunFailed):  # a record that cannot be written stays as it was
             save(
                 status="interrupted" if interrupted else "failed",
+                cost={"seconds_total": time.perf_counter() - start},
                 error=f"{type(error).__name__}: {error}",
                 traceback=traceback.format_exc(),
             )
         if full is not None:
             raise unwritable(prepared.folder, full) from None
-        if isinstance(error, Exception) and not isinstance(error, ConfigError):
+        if isinstance(error, Exception) and not isinstance(error, (ConfigError, Spent)):
             raise RunFailed(f"{prepared.folder}: {type(error).__name__}: {error}") from error
         raise
     finally:
         trackers.finish()
     files = [f for f in prepared.folder.rglob("*") if f.is_file() and f.name != lock.LOCK] if writes else []
     size = sum(file.stat().st_size for file in files)
-    before = results["cost"].get("seconds_total", 0.0)  # what was done for it together with other runs
-    cost = {**results["cost"], "seconds_total": before + time.perf_counter() - start, "bytes_on_disk": size}
+    seconds = time.perf_counter() - start + results["cost"].get("seconds_total", 0.0)  # what it did with other runs
+    cost = {**results["cost"], "seconds_total": seconds, **usd(config, seconds), "bytes_on_disk": size}
     save(**{**results, "cost": cost}, status="done", error=None)
     if writes:
         (prepared.folder / "state.safetensors").unlink(missing_ok=True)
@@ -202,8 +217,6 @@ def _announce(record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     computes = device_line(record["hardware"]["device"], config["accelerator"], config["precision"])
     announce([row("device", computes)])
     announce(lines(found), otherwise=row("data", f"{found['name']}, as described above"))
-
-
 
 
 def _outcome(folder: Path, failure: Mapping[str, Any] | None) -> Run:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig
 
 from tlresearch import runner
+from tlresearch.config.budget import Budget, Spent
 from tlresearch.config.compose import check
 from tlresearch.config.errors import ConfigError
 from tlresearch.results import store
@@ -52,7 +53,7 @@ def train_together(jobs: Sequence[tuple[DictConfig, Sequence[str]]]) -> int:
     for runs in groups.values():
         for start in range(0, len(runs), AT_MOST):
             part = runs[start : start + AT_MOST]
-            if len(part) > 1:
+            if len(part) > 1 and not Budget(part[0].config).spent():
                 made += _train(part)
     return made
 
@@ -74,6 +75,8 @@ def _candidate(config: DictConfig, overrides: Sequence[str]) -> _Run | None:
 
 def _plain(config: Mapping[str, Any]) -> bool:
     single = config["devices"] == 1 and config["accumulate"] == 1 and config["precision"] == "32-true"
+    alone = config["pipeline"] is not None or config["init_from"] is not None or config["keep"]
+    single = single and not alone
     return single and config["predictor"] is None and bool(config["method"]) and config["cache"]["features"] != "never"
 
 
@@ -132,7 +135,7 @@ def _join(runs: Sequence[_Run], fabric: Fabric, claims: ExitStack) -> list[_Join
     for run in runs:
         try:
             claim = claims.enter_context(claimed(run.prepared.folder, run.config, True))
-        except (ConfigError, RunFailed):  # another process runs it, or it cannot be run
+        except (ConfigError, RunFailed, Spent):  # another process runs it, or it cannot be run
             continue
         if claim.found is None:
             reseed(run.config["seed"])

@@ -77,6 +77,18 @@ def test_a_sentence_transformers_folder_says_how_to_pool(folder: Path, mode: str
         torch.testing.assert_close(out.pooled[i], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("length", [4, 7, 128])
+def test_it_says_which_texts_are_cut(folder: Path, side: str, length: int) -> None:
+    backbone = Transformers(TEXT, Weights("path", str(folder)), max_length=length)
+    backbone.tokenizer.truncation_side = side
+    texts = [*TEXTS, "", "good " * 5, "good " * 6, "good bad " * 5000]
+    whole = AutoTokenizer.from_pretrained(folder)
+    preprocess = backbone.preprocess("train")
+    rows = [preprocess(Rows([text], {})[0]) for text in texts]
+    assert [row["cut"] for row in rows] == [len(whole(text)["input_ids"]) > length for text in texts]
+
+
 def test_an_unclear_pooling_is_refused(folder: Path) -> None:
     sentence_transformers(folder, pooling_mode_mean_tokens=True, pooling_mode_max_tokens=True)
     with pytest.raises(ConfigError, match="must name one"):

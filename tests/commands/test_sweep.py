@@ -1,6 +1,7 @@
 import pytest
 
-from tlresearch.commands.sweep import Pace, duration
+from tlresearch.commands.sweep import Pace, Value, duration, summary
+from tlresearch.config.budget import Spent
 
 
 def test_the_rest_is_estimated_by_the_runs_that_worked():
@@ -30,3 +31,13 @@ def test_a_sweeper_that_does_not_know_how_many_is_not_asked():
 )
 def test_durations_are_as_exact_as_an_estimate_deserves(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_sum_counts_what_the_budget_stopped_and_what_it_kept_from_starting():
+    jobs = [[f"seed={i}"] for i in range(4)]
+    results = [Value(0.5), Value(0.5, reused=True), Spent("", started=True), Spent("", started=False)]
+    ended = "the same command with a new budget goes on"
+    counted = "1 done, 1 found done, 1 stopped by the budget and saved"
+    assert summary(jobs, results) == f"4 runs: {counted}, 1 not started; {ended}"
+    assert summary(jobs, results, missing=3) == f"7 runs: {counted}, 4 not started; {ended}"
+    assert summary(jobs[:1], results[:1]) == "1 run: 1 done"

@@ -230,7 +230,9 @@ def test_a_variant_of_a_method(elsewhere, toys):
 def test_every_setting_is_documented_with_its_own_default():
     documents = {key: default for key, _, default, _ in documented()}
     config = OmegaConf.structured(Settings)
-    keys = {str(key) for key in config if key not in registry.KINDS and key != "cache"} | {"cache.memory_gb"}
+    parts = ("cache", "budget", "prices")
+    keys = {str(key) for key in config if key not in (*registry.KINDS, *parts)}
+    keys |= {f"{part}.{key}" for part in parts for key in config[part]}
     assert documents.keys() == keys
     for key, default in documents.items():
         assert repr(OmegaConf.select(config, key)).replace("'", '"') == default.replace("'", '"')

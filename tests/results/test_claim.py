@@ -6,11 +6,18 @@ import pickle
 
 import pytest
 
+from tlresearch.config.budget import STARTED, Spent
 from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.results import lock, store
 from tlresearch.results.claim import RunFailed, claimed, disk_error
 
-CONFIG = {"retry_failed": False, "rerun_stale": False}
+CONFIG = {
+    "retry_failed": False,
+    "rerun_stale": False,
+    "keep": [],
+    "budget": {"seconds": None, "usd": None},
+    "prices": {"usd_per_hour": None},
+}
 
 
 def write(folder, status, **values):
@@ -82,3 +89,22 @@ def test_errors_come_through_between_processes():
     assert type(error) is lock.Busy
     assert isinstance(error, ConfigError)
     assert error.problems == (Problem("store", "is being run"),)
+
+
+def test_no_run_begins_once_the_budget_is_used_up_and_one_found_done_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv(STARTED, "1.0")
+    spent = {**CONFIG, "budget": {"seconds": 1.0, "usd": None}}
+    with pytest.raises(Spent), claimed(tmp_path / "new", spent, True):
+        pass
+    assert lock.holder(tmp_path / "new") is None
+    write(tmp_path, "done")
+    with claimed(tmp_path, spent, True) as claim:
+        assert claim.found is not None
+
+
+@pytest.mark.parametrize(("status", "seconds"), [("interrupted", 7.0), ("running", 7.0), ("done", 0.0)])
+def test_the_time_of_an_interrupted_or_killed_run_counts(tmp_path, status, seconds):
+    write(tmp_path, status, cost={"seconds_total": 7.0})
+    held = lock.claim(tmp_path)
+    assert store.seconds_before(tmp_path) == seconds
+    held.release()

@@ -1,6 +1,7 @@
 """The report on the data, against tables whose rows can be counted by eye."""
 
 import json
+import struct
 from collections import UserList
 from pathlib import Path
 from types import SimpleNamespace
@@ -243,6 +244,19 @@ def test_the_size_of_anything_that_is_an_image(image, size):
 def test_an_unreadable_image_is_left_to_the_backbone(tmp_path, files):
     files[1].write_bytes(b"no image")
     assert describe(images(files))["inputs"]["sampled"] == 5
+
+
+def test_a_huge_jpeg_is_measured_by_its_header(tmp_path):
+    """Pillow refuses to open one of more than 179 megapixels; the backbone decodes it at a fraction of its size."""
+    file = tmp_path / "huge.jpg"
+    Image.new("L", (16, 16)).save(file)
+    content = bytearray(file.read_bytes())
+    start = content.index(b"\xff\xc0") + 5  # baseline frame: marker, length, precision, height, width
+    content[start : start + 4] = struct.pack(">HH", 20_000, 30_000)
+    file.write_bytes(content)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(file)
+    assert extent.size(file) == (30_000, 20_000, True)
 
 
 def test_vectors():

@@ -73,6 +73,28 @@ def train(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 
 @pytest.fixture
+def start(train: Callable[..., Result]) -> Callable[..., Result]:
+    """start(source, "seed=1"): a run from a source, whose one step is too small to change any weight."""
+
+    def call(source: object, *overrides: str) -> Result:
+        return train("optimizer=sgd", "optimizer.lr=1e-30", "steps=1", f"init_from={source}", *overrides)
+
+    return call
+
+
+@pytest.fixture
+def logits() -> Callable[[Run], torch.Tensor]:
+    """logits(run) → its answers to the same four images of a digit (4, 10); it is loaded anew."""
+
+    def answer(run: Run) -> torch.Tensor:
+        x = torch.randint(256, (4, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        with torch.no_grad():
+            return Run.load(run.folder).model(x).logits["digit"]
+
+    return answer
+
+
+@pytest.fixture
 def refused(folder: Path, train: Callable[..., Result]) -> Callable[..., str]:
     """refused("epochs=0") → the message; the command ended with 2, said one thing and wrote nothing at all."""
 

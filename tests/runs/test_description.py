@@ -28,8 +28,9 @@ def test_a_run_says_where_and_on_what_it_trains(train):
 
 def test_a_sweep_says_what_is_new(train):
     result = train(*TINY, "-m", "batch_size=64,128", "dataset.labels_per_class=3", "seed=1,2")
-    said = result.err.splitlines()
+    *said, last = result.err.splitlines()
     assert [start(line) for line in said] == ["device", "data", "rows", "labels", "classes", "labels", "data", "data"]
+    assert last == "4 runs: 4 done"
     assert "sample_seed=1" in said[3] and "sample_seed=2" in said[5]
     assert said[6] == said[7] == "data        digits, as described above"
 
@@ -57,6 +58,31 @@ def test_texts_of_ones_own(train, table, tiny_bert_folder):
     ]
     quiet = train(*text, "progress=false", "seed=1")
     assert [start(line) for line in quiet.err.splitlines()] == ["suspicious"]
+
+
+def test_texts_that_are_cut_are_counted(train, table, tiny_bert_folder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert_folder)
+    lengths = [len(tokenizer(f"mail number {i}")["input_ids"]) for i in range(30)]
+    in_test = [len(tokenizer(text)["input_ids"]) for text in ("mail  Number 4", "another one")]
+    longest = max(lengths + in_test)
+    text = (
+        "dataset=text_file", "dataset.path=mails", "epochs=1",
+        "backbone=transformers", f"backbone.weights=path:{tiny_bert_folder}",
+    )  # fmt: skip
+    shorter = min(lengths) - 1
+    result = train(*text, f"backbone.max_length={shorter}", "progress=true")
+    said = f"30 of 30 texts (train, validation) are longer than max_length={shorter} tokens and are cut"
+    assert f"cut         {said}" in result.err.splitlines()
+    (stage,) = result.run.record["stages"]
+    assert stage["cut"] == {"train": 24, "validation": 6, "test": sum(length > shorter for length in in_test)}
+    again = train(*text, f"backbone.max_length={shorter}", "progress=false", "seed=1")
+    assert "are cut" not in again.err
+    assert again.run.record["stages"][0]["cut"] == stage["cut"], "also of rows that an earlier run has preprocessed"
+    whole = train(*text, f"backbone.max_length={longest}", "progress=true")
+    assert "are cut" not in whole.err
+    assert whole.run.record["stages"][0]["cut"] == {"train": 0, "validation": 0, "test": 0}
 
 
 def test_images_of_ones_own(train, folder):

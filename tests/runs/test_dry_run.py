@@ -95,3 +95,10 @@ def test_from_python_it_is_refused(folder):
     with pytest.raises(ConfigError, match="dry_run: True: lists runs on the command line"):
         tlresearch.run(["backbone=mlp", "dry_run=true"])
     assert list(folder.iterdir()) == []
+
+
+def test_a_pipeline_cannot_be_listed(train, folder):
+    result = train('pipeline={pre:["steps=2"],task:["init_from=pre"]}', "dry_run=true")
+    assert (result.code, result.out) == (2, "1 run: 1 refused\n")
+    assert "what a later run of a pipeline starts from is known once the earlier ones are done" in result.err
+    assert list(folder.iterdir()) == []

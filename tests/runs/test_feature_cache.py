@@ -263,3 +263,18 @@ def test_values_that_are_not_allowed(refused):
     assert "cache.features: 'often': unknown" in refused("cache.features=often")
     assert "cache.dtype: 'int8': unknown" in refused("cache.dtype=int8")
     assert "cache.max_gb: 0.0: must be above 0" in refused("cache.max_gb=0")
+
+
+def test_weights_of_another_run_count_by_content(train, texts, same):
+    """Two sources over one weights file: kept activations of neither serve the other, nor the file's own."""
+    sources = [train(*texts, f"seed={seed}").run for seed in (1, 2)]
+    probe = (*texts, "method=[probe]", "init_heads=[]", "backbone.max_length=32")
+    train(*probe, "cache.features=always")  # of the file's own weights
+    for source in sources:
+        start = f"init_from={source.folder}"
+        kept = train(*probe, start, "cache.features=always", "store=kept").run
+        again = train(*probe, start, "cache.features=always", "store=again").run
+        plain = train(*probe, start, "cache.features=never", "store=plain").run
+        assert used(kept)["used"] and used(again)["used"] and not used(plain)["used"]
+        same(kept, plain)
+        same(again, plain)

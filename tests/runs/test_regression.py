@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +128,14 @@ def test_a_model_of_numbers_needs_its_data_for_the_details_alone(train, lengths,
     assert next(again.predict(["good film"], accelerator="cpu")).values["price"] > 0
     with pytest.raises(ConfigError):
         again.stream  # noqa: B018
+
+
+def test_a_regression_goes_on_in_a_pipeline(train, lengths):
+    """Its head is carried on with its mean and scale; there is no accuracy to be measured after each run."""
+    short = [*lengths, "steps=20"]
+    result = train(f"pipeline={{pre:{json.dumps(short)},task:{json.dumps([*short, 'init_from=pre'])}}}", *short)
+    assert result.code == 0, result.err
+    first, last = (Run.load(Path(line.split()[0])) for line in result.out.splitlines() if "test.rmse=" in line)
+    assert last.record["start"]["heads"] == ["price"]
+    assert last.model.head("price").kind.mean.item() == first.model.head("price").kind.mean.item()
+    assert "pipeline" not in last.metrics

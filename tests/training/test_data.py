@@ -73,3 +73,15 @@ def test_an_unreadable_row_is_named():
 
 def test_threads_ahead_keep_the_order():
     assert list(ahead(lambda t: int(t) ** 2, torch.arange(20), workers=3)) == [i**2 for i in range(20)]
+
+
+def test_texts_that_are_cut_count_also_where_an_earlier_run_has_preprocessed_them(tiny_bert_folder):
+    options = {"name": "transformers", "weights": f"path:{tiny_bert_folder}", "max_length": 4}
+    backbone = build("backbone", options, spec=Spec("text", None, ()))
+    rows = Rows(["a film", "the plot is very dull", "fine"], {"label": torch.tensor([0, 1, 1])})
+    known = {}
+    first = Prepared(rows, backbone, "train", 1e9, "rows", known)
+    again = Prepared(rows, backbone, "train", 1e9, "rows", known)
+    assert first.cut == again.cut == 1
+    assert Prepared(rows.take(torch.tensor([0, 2])), backbone, "train", 1e9, "rows", known).cut == 0
+    assert Prepared(rows, backbone, "train", 0, "rows").cut is None, "too many to be kept"

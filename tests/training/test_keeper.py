@@ -8,7 +8,9 @@ from tlresearch.training.cost import Cost
 from tlresearch.training.keeper import RunKeeper
 from tlresearch.training.trainer import Position
 
-CONFIG = {"patience": 2, "checkpoint_seconds": 0.0}
+CONFIG = {
+    "patience": 2, "checkpoint_seconds": 0.0, "budget": {"seconds": None, "usd": None}, "prices": {"usd_per_hour": None}
+}  # fmt: skip
 
 
 class Highest(Selection):

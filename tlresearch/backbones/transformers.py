@@ -101,22 +101,28 @@ class Transformers(Backbone):
         """Turns a row's text into token numbers, cut off at `max_length`."""
 
         def tokenize(row: Row) -> Row:
-            encoded = self._encode(row["input"])
+            encoded, cut = self._encode(row["input"])
             if not encoded["input_ids"]:  # an empty text, and a tokenizer without special tokens
                 encoded = {"input_ids": [self.filler], "attention_mask": [1]}
-            return {**row, "input": {name: torch.tensor(encoded[name]) for name in _INPUTS if name in encoded}}
+            found: Row = {**row, "input": {n: torch.tensor(encoded[n]) for n in _INPUTS if n in encoded}}
+            return found if cut is None else {**found, "cut": cut}
 
         return tokenize
 
-    def _encode(self, text: str) -> Any:
-        """What the tokenizer makes of the text; of a huge one it sees only as much as `max_length` tokens can need."""
-        length = _CHARACTERS_PER_TOKEN * self.max_length
+    def _encode(self, text: str) -> tuple[Any, bool | None]:
+        """What the tokenizer makes of the text, and whether it is cut: None from one in pure Python, which forgets.
+
+        Of a huge text it sees only as much as `max_length` tokens can need.
+        """
+        shortened, length = False, _CHARACTERS_PER_TOKEN * self.max_length
         while self.tokenizer.truncation_side == "right" and length < len(text) // 2:
             start = self.tokenizer(text[:length], truncation=True, max_length=self.max_length)
             if len(start["input_ids"]) == self.max_length:  # all from the first half: the cut behind it changes none
-                text = text[: 2 * length]
+                text, shortened = text[: 2 * length], True
             length *= 2
-        return self.tokenizer(text, truncation=True, max_length=self.max_length)
+        encoded = self.tokenizer(text, truncation=True, max_length=self.max_length)
+        parts = encoded.encodings
+        return encoded, None if parts is None else shortened or bool(parts[0].overflowing)
 
 
 def _source(model: str | None, path: Path | None) -> tuple[str, Path | None]:

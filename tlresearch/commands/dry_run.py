@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlresearch.commands.sweep import duration
 from tlresearch.config.compose import check
+from tlresearch.config.errors import fail
 from tlresearch.results import lock, store
 from tlresearch.results.estimate import Estimate, estimate
 from tlresearch.results.runs import Run
@@ -27,19 +28,22 @@ class Planned(NamedTuple):
     config: dict[str, Any]
 
 
-def show(runs: Iterable[tuple[DictConfig, Sequence[str]]], fail: Callable[[Exception], None]) -> None:
+def show(runs: Iterable[tuple[DictConfig, Sequence[str]]], tell: Callable[[Exception], None]) -> None:
     """Prints a line for each run, then how many there are of each state and an estimate of the time left.
 
-    Builds the data, which the identities depend on, but no model; writes nothing. fail: gets the error of a run that
+    Builds the data, which the identities depend on, but no model; writes nothing. tell: gets the error of a run that
     would be refused.
     """
     planned, refused = [], 0
     for config, overrides in runs:
         try:
             check(config)
+            if config.pipeline is not None:
+                reason = "what a later run of a pipeline starts from is known once the earlier ones are done"
+                fail("dry_run", True, f"{reason}, so they cannot be listed; leave one of the two out")
             found = plan(config)
         except Exception as error:
-            fail(error)
+            tell(error)
             refused += 1
             continue
         told = " ".join(override for override in overrides if not override.startswith("dry_run="))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tlresearch.commands import details
+from tlresearch.commands import choosing, details
+from tlresearch.commands.groups import columns, value
 from tlresearch.commands.table import print_table
 from tlresearch.config.errors import ConfigError, fail
-from tlresearch.results.report import Group, best_first, groups, row as entry, rows, titles
+from tlresearch.results.choosing import choose
+from tlresearch.results.report import Group, best_first, groups, metrics, row as entry, rows, titles
 from tlresearch.results.runs import HEADLINE, Run
 from tlresearch.results.store import RECORD
-
-COLUMNS = ("backbone", "model", "weights", "head", "method", "predictor", "dataset", "labels_per_class", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric", help=f"a metric of the record by its dotted name (default: the runs' own, such as {HEADLINE})"
     )
+    parser.add_argument(
+        "--select",
+        metavar="METRIC",
+        help="a metric such as validation.accuracy, by whose mean over seeds the values of the --over keys are chosen",
+    )
+    parser.add_argument("--over", metavar="KEY,…", help="settings that --select chooses: optimizer.lr,method.lora.rank")
     parser.add_argument(
         "--picture", metavar="STEM", help="draws the metric against labels and against cost into STEM.png and STEM.svg"
     )
@@ -34,29 +42,61 @@ def main(arguments: argparse.Namespace) -> int:
     if any((place / RECORD).is_file() for place in places):
         return _details(places, arguments)
     found = rows(places)
+    if arguments.select or arguments.over:
+        return _choices(found, arguments)
     if arguments.format == "json":
         print(json.dumps(found, indent=1, default=str))
         return 0
     if not found:
         print("no runs yet; `tlresearch train` makes one")
         return 0
-    metrics = [arguments.metric] if arguments.metric else list(dict.fromkeys(row["metric"] for row in found))
-    if arguments.picture and len(metrics) > 1:
-        fail("--picture", arguments.picture, f"shows one metric and these runs have {', '.join(metrics)}; add --metric")
-    for i, metric in enumerate(metrics):  # a table for each: an accuracy and an error have no order
+    shown = _shown(found, arguments)
+    if arguments.picture and len(shown) > 1:
+        fail("--picture", arguments.picture, f"shows one metric and these runs have {', '.join(shown)}; add --metric")
+    for i, metric in enumerate(shown):  # a table for each: an accuracy and an error have no order
         print(end="\n" * (i > 0))
         grouped = groups([row for row in found if arguments.metric or row["metric"] == metric], metric)
         _print(grouped, metric)
-        if arguments.picture:
-            from tlresearch.results.curves import draw
-
-            print(*draw(grouped, metric, Path(arguments.picture)))
+        _draw(grouped, metric, arguments)
     return 0
 
 
+def _shown(found: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> list[str]:
+    """The metric asked for, or those that are the runs' own."""
+    return [arguments.metric] if arguments.metric else list(dict.fromkeys(row["metric"] for row in found))
+
+
+def _choices(found: list[dict[str, Any]], arguments: argparse.Namespace) -> int:
+    over = list(dict.fromkeys(key.strip() for key in (arguments.over or "").split(",") if key.strip()))
+    if not arguments.select or not over:
+        example = "--select validation.accuracy --over optimizer.lr"
+        raise ConfigError(f"--select and --over go together: by which metric, and among the values of what? {example}")
+    having = [row for row in found if row["status"] == "done" and arguments.select in metrics(row["metrics"])]
+    shown = _shown(having, arguments) or [HEADLINE]
+    if len(shown) > 1:
+        fail("--select", arguments.select, f"these runs have {', '.join(shown)}; add --metric")
+    metric = shown[0]
+    choices = choose(found, select=arguments.select, over=over, metric=metric)
+    choosing.warn(choices, sum(row["status"] != "done" for row in found))
+    if arguments.format == "json":
+        print(choosing.as_json(choices, select=arguments.select, over=over, metric=metric))
+        return 0
+    choosing.show(choices, select=arguments.select, over=over, metric=metric)
+    _draw([choice.group for choice in choices], metric, arguments, over)
+    return 0
+
+
+def _draw(groups: list[Group], metric: str, arguments: argparse.Namespace, over: Sequence[str] = ()) -> None:
+    if arguments.picture:
+        from tlresearch.results.curves import draw
+
+        print(*draw(groups, metric, Path(arguments.picture), over))
+
+
 def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
-    if arguments.metric or arguments.picture:
-        raise ConfigError("--metric and --picture compare the runs of a store; leave them out, or name the store")
+    if arguments.metric or arguments.picture or arguments.select or arguments.over:
+        reason = "--metric, --select, --over and --picture compare the runs of a store"
+        raise ConfigError(f"{reason}; leave them out, or name the store")
     runs = [Run.load(folder) for folder in folders]
     if arguments.format == "json":
         print(json.dumps([entry(run) for run in runs], indent=1, default=str))
@@ -70,18 +110,11 @@ def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
 
 def _print(found: list[Group], metric: str) -> None:
     done = best_first([group for group in found if group.n], metric)
-    cells = [_cells(group, title) for group, title in zip(done, titles(done), strict=True)]
-    values = {column: list(dict.fromkeys(cell[column] for cell in cells)) for column in COLUMNS}
-    if len(values["weights"]) == 2 and "none" in values["weights"]:
-        values["weights"].remove("none")  # those runs are called scratch
-    if any(len(group.rows) > 1 for group in done):
-        values["seed"] = []  # n says how many
-    varying = [column for column in COLUMNS if len(values[column]) > 1]
-    shared = [f"{column} {only}" for column in COLUMNS if len(values[column]) == 1 and (only := values[column][0])]
+    title, varying, cells = columns(done, titles(done))
     header = [*varying, metric, "n", "trainable", "train s", "selected by"]
-    body = [[*(cell[c] for c in varying), *_numbers(group)] for cell, group in zip(cells, done, strict=True)]
+    body = [[*cell, *_numbers(group)] for cell, group in zip(cells, done, strict=True)]
     if body:
-        print_table(header, body, title=", ".join(shared))
+        print_table(header, body, title=title)
     for group in found:
         for row in group.rows:
             if row["status"] != "done":
@@ -91,21 +124,11 @@ def _print(found: list[Group], metric: str) -> None:
         print(f"* {stale} run(s) made by other code than today's; rerun_stale=true runs them again")
 
 
-def _cells(group: Group, title: str) -> dict[str, str]:
-    row = {**group.first, "seed": ",".join(str(row["seed"]) for row in group.rows)}
-    row["method"] = "" if row["predictor"] else title
-    row["labels_per_class"] = "all" if row["labels_per_class"] is None else row["labels_per_class"]
-    return {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
-
-
 def _numbers(group: Group) -> list[str]:
-    assert group.mean is not None
-    half = f" ± {group.half:.4f}" if group.half is not None else ""
-    star = "*" if any(row["stale"] for row in group.rows) else ""
     trainable, seconds = group.cost("parameters_trainable"), group.cost("seconds_train")
     rule = group.first["selection"] or {}
     return [
-        f"{group.mean:.4f}{half}{star}",
+        value(group),
         str(group.n),
         "" if trainable is None else f"{trainable:,.0f}",
         "" if seconds is None else f"{seconds:.1f}",

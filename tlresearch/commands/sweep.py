@@ -1,12 +1,46 @@
-"""What a sweep says: before each of its runs which of how many, and how long the rest will take; at its end the sum."""
+"""What a sweep says of its runs (which of how many, how long the rest will take, the sum) and tells its sweeper."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from tlresearch.config.budget import Spent
 from tlresearch.config.compose import user_error
+from tlresearch.config.errors import ConfigError, Problem, nearest
+
+if TYPE_CHECKING:
+    from tlresearch.results.runs import Run
+
+
+def collects(sweeper: Mapping[str, Any]) -> bool:
+    """Whether the sweeper runs all there is whatever becomes of single runs, and gets their ends, as ours does."""
+    return "total" in sweeper
+
+
+def total(sweeper: Mapping[str, Any]) -> int | None:
+    """How many runs the sweeper will make, as far as it says."""
+    return sweeper["total"] if collects(sweeper) else sweeper.get("n_trials")
+
+
+def objective(run: Run, name: str | None) -> float | None:
+    """What a sweeper optimises: a metric on validation, by default that of the headline; None where it is no number.
+
+    Raises ConfigError where a metric is asked for that the run does not have.
+    """
+    from tlresearch.results.report import metrics
+
+    known = {key: value for key, value in metrics(run.metrics).items() if key.startswith("validation.")}
+    if name is not None and name not in known:
+        raise ConfigError(Problem("objective", f"{name!r}: the run has no such metric; {nearest(name, known)}"))
+    value = known.get(name or f"validation.{run.metric.removeprefix('test.')}")
+    return value if isinstance(value, float) and math.isfinite(value) else None
+
+
+STOPPED = "stopped by the budget and saved"
+UNSTARTED = "not started"
 
 
 class Value(float):
@@ -28,10 +62,11 @@ class Pace:
 
     def __init__(self) -> None:
         self.process, self.seen, self.worked, self.seconds = 0, 0, 0, 0.0
+        self.total: int | None = None
 
     def restart(self) -> None:
         """Forgets all: another sweep begins, and this is its process."""
-        self.process, self.seen, self.worked, self.seconds = os.getpid(), 0, 0, 0.0
+        self.process, self.total, self.seen, self.worked, self.seconds = os.getpid(), None, 0, 0, 0.0
 
     @property
     def here(self) -> bool:
@@ -54,14 +89,18 @@ class Pace:
         return " ".join([f"[{place}]", *overrides])
 
 
-def summary(jobs: Sequence[Sequence[str]], results: Sequence[Any]) -> str:
+def summary(jobs: Sequence[Sequence[str]], results: Sequence[Any], missing: int = 0) -> str:
     """The last line of a sweep: "12 runs: 8 done, 3 found done, 1 failed (4: seed=3 lr=1.0)".
 
-    jobs: the overrides of each run; results: its Value, or the exception that ended it.
+    jobs: the overrides of each run; results: its Value, or the exception that ended it; missing: runs that the sweeper
+    would have made, had the budget not ended it.
     """
     groups: dict[str, list[int]] = {"done": [], "found done": [], "failed": [], "refused": []}
+    groups |= {STOPPED: [], UNSTARTED: []}
     for number, result in enumerate(results):
-        if isinstance(result, BaseException):
+        if isinstance(result, Spent):
+            groups[STOPPED if result.started else UNSTARTED].append(number)
+        elif isinstance(result, BaseException):
             groups["failed" if user_error(result) is None else "refused"].append(number)
         else:
             groups["found done" if getattr(result, "reused", False) else "done"].append(number)
@@ -70,10 +109,14 @@ def summary(jobs: Sequence[Sequence[str]], results: Sequence[Any]) -> str:
     for name, numbers in groups.items():
         which = ""
         if name in ("failed", "refused"):
-            told = [" ".join([f"{n + 1}:", *(o for o in jobs[n] if o not in shared)]) for n in numbers[:5]]
+            own = {n: " ".join(o for o in jobs[n] if o not in shared) for n in numbers[:5]}
+            told = [f"{n + 1}: {overrides}" if overrides else str(n + 1) for n, overrides in own.items()]
             which = f" ({', '.join(told)}{f' and {len(numbers) - 5} more' * (len(numbers) > 5)})"
-        parts += [f"{len(numbers)} {name}{which}"] if numbers else []
-    return f"{len(results)} run{'s' * (len(results) != 1)}: {', '.join(parts)}"
+        count = len(numbers) + missing * (name == UNSTARTED)
+        parts += [f"{count} {name}{which}"] if count else []
+    ended = "; the same command with a new budget goes on" if missing or groups[STOPPED] or groups[UNSTARTED] else ""
+    count = len(results) + missing
+    return f"{count} run{'s' * (count != 1)}: {', '.join(parts)}{ended}"
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from tlresearch.config import registry, schema
 from tlresearch.config.errors import ConfigError, Problems, nearest, require
 from tlresearch.config.reader import Entry
-from tlresearch.config.settings import Cache, Settings, check_ranges
+from tlresearch.config.settings import Budget, Cache, Prices, Settings, check_ranges
+from tlresearch.config.start import check_pipeline, check_start
 
 EVERYTHING = "finetune"
 """The method that says "all parameters": void where no other method has an opinion, refused where one has."""
@@ -25,6 +26,10 @@ def check(config: DictConfig) -> None:
     problems = Problems()
     _check_keys(values, problems)
     problems.raise_any()  # what follows relies on the keys
+    if values["pipeline"] is not None:
+        check_pipeline(values["pipeline"])
+        return  # every run of it is checked as it is composed: an option may be missing here that each of them gives
+    check_start(values, problems)
     check_ranges(values, problems)
     for kind in registry.KINDS.values():
         if kind.multiple:
@@ -49,7 +54,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 def _check_keys(values: Mapping[str, Any], problems: Problems) -> None:
     """The keys themselves: `+key=…` adds and `~key` removes what OmegaConf cannot guard."""
-    for prefix, owner, given in (("", Settings, values), ("cache.", Cache, values.get("cache", {}))):
+    parts = {"cache": Cache, "budget": Budget, "prices": Prices}
+    owners = [("", Settings, values), *((f"{name}.", owner, values.get(name, {})) for name, owner in parts.items())]
+    for prefix, owner, given in owners:
         expected = {field.name for field in dataclasses.fields(owner)}
         for name in given.keys() - expected:
             problems.add(prefix + name, f"unknown key; {nearest(name, expected)}")

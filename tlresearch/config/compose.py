@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -22,21 +23,30 @@ from tlresearch.config.quoting import quote
 VERSION_BASE = "1.3"
 
 
-def loader() -> ConfigLoaderImpl:
-    """Hydra's loader over the shipped YAML and the registry; its global state, which a running job owns, stays out."""
+def loader(folders: Sequence[str] = ()) -> ConfigLoaderImpl:
+    """Hydra's loader over the shipped YAML and the registry; its global state, which a running job owns, stays out.
+
+    folders: more folders with YAML, as Hydra's `--config-dir` names them.
+    """
     source.install()
     version.setbase(VERSION_BASE)
     setup_globals()
-    return ConfigLoaderImpl(config_search_path=create_config_search_path(None))
+    path = create_config_search_path(None)
+    for folder in folders:
+        path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))  # as Hydra itself does
+    return ConfigLoaderImpl(config_search_path=path)
 
 
-def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictConfig:
+def compose(overrides: Sequence[str] = (), config_name: str = "config", folders: Sequence[str] = ()) -> DictConfig:
     """The configuration that `tlresearch train OVERRIDES…` would run: `compose(["method=[lora]", "seed=1"])`.
+
+    folders: more folders with YAML.
 
     Raises ConfigError for an unknown name or key, a wrong type and whatever else the command line refuses.
     """
     try:
-        config = loader().load_configuration(config_name, [quote(o) for o in overrides], RunMode.RUN, from_shell=False)
+        given = [quote(o) for o in overrides]
+        config = loader(folders).load_configuration(config_name, given, RunMode.RUN, from_shell=False)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         message = user_error(error)
         if isinstance(error, ConfigError) or message is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:,=~\-\[\]{}+|$ ]*")
 
@@ -17,7 +17,7 @@ def quote(override: str) -> str:
     if not assigned or _PLAIN.fullmatch(value) or _is_text(override):
         return override
     letters = re.sub(r"[^\W\d_]", "x", value)
-    if (not value.isascii() and letters.isascii() and _is_text(f"{key}={letters}")) or Path(value).exists():
+    if (not value.isascii() and letters.isascii() and _is_text(f"{key}={letters}")) or os.path.exists(value):
         escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
         return f"{key}='{escaped}'"
     return override

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,21 @@ class Cache:
     features: str = "auto"  # keeps activations of a frozen front in the store: auto (where it pays), always, never
     max_gb: float = 10.0  # largest size of all kept activations (GB); those unused for longest make room
     dtype: str = "float32"  # in which activations are kept: float32, float16
+
+
+@dataclass
+class Budget:
+    """budget.*"""
+
+    seconds: float | None = None  # since the command began; then what runs is saved and no other begins; null = ever
+    usd: float | None = None  # the same as money, at prices.usd_per_hour
+
+
+@dataclass
+class Prices:
+    """prices.*"""
+
+    usd_per_hour: float | None = None  # of all that the command occupies; gives cost.usd of every record
 
 
 @dataclass
@@ -56,7 +72,15 @@ class Settings:
     dry_run: bool = False  # lists the runs, which of them are done and how long the rest may take; trains nothing
     retry_failed: bool = False  # runs a configuration again whose record says failed
     rerun_stale: bool = False  # runs a configuration again whose record was made by other code
+    objective: str | None = None  # what a sweeper optimises, e.g. validation.loss; null = the headline's on validation
+    init_from: Any = None  # starts from a run's weights: RUN, RUN:best, RUN:last (folder, identity); a list averages
+    init_heads: list[str] | None = None  # tasks whose heads are carried on from there; null = all that fit
+    init_methods: list[str] = field(default_factory=list)  # methods whose state is carried on (the run kept methods)
+    keep: list[str] = field(default_factory=list)  # saved beside the reported weights: last (weights), methods (states)
+    pipeline: Any = None  # NAME: [KEY=VALUE, …] of runs in order, joined by init_from=NAME; other overrides: the last
     cache: Cache = field(default_factory=Cache)
+    budget: Budget = field(default_factory=Budget)
+    prices: Prices = field(default_factory=Prices)
     heads: dict[str, Any] = field(default_factory=dict)  # TASK: a head of its own, a name or {name: …, options}
     backbone: Any = None
     head: Any = None
@@ -74,11 +98,16 @@ def documented() -> list[tuple[str, str, str, str]]:
     rows, prefix = [], ""
     for line in Path(__file__).read_text(encoding="utf-8").splitlines():
         if line.startswith("class "):
-            prefix = "cache." if line.startswith("class Cache") else ""
+            name = line.removeprefix("class ").partition(":")[0]
+            prefix = "" if name == "Settings" else f"{name.lower()}."
         found = re.fullmatch(r"    (\w+): (.+?) = (.+?)  # (.+)", line)
         if found and found[1] not in KINDS:
-            rows.append((prefix + found[1], found[2], found[3].replace("field(default_factory=dict)", "{}"), found[4]))
+            rows.append((prefix + found[1], found[2], _shown(found[3]), found[4]))
     return sorted(rows, key=lambda row: "." in row[0])
+
+
+def _shown(default: str) -> str:
+    return default.replace("field(default_factory=dict)", "{}").replace("field(default_factory=list)", "[]")
 
 
 _AT_LEAST = {
@@ -104,6 +133,15 @@ def check_ranges(values: dict[str, Any], problems: Problems) -> None:
         problems.add("clip", f"{values['clip']!r}: must be above 0, or null for no clipping")
     if values["cache"]["memory_gb"] < 0:
         problems.add("cache.memory_gb", f"{values['cache']['memory_gb']!r}: must be at least 0")
+    for key in ("budget.seconds", "budget.usd", "prices.usd_per_hour"):
+        group, _, name = key.partition(".")
+        if values[group][name] is not None and not 0 < values[group][name] < math.inf:
+            problems.add(key, f"{values[group][name]!r}: must be above 0, or null for none")
+    if values["budget"]["usd"] is not None and values["prices"]["usd_per_hour"] is None:
+        problems.add("budget.usd", f"{values['budget']['usd']!r}: needs a price; give prices.usd_per_hour as well")
+    if values["objective"] is not None and not values["objective"].startswith("validation."):
+        reason = "must be a metric of the validation rows (validation.accuracy); test rows choose nothing"
+        problems.add("objective", f"{values['objective']!r}: {reason}")
     if values["accumulate"] > values["batch_size"] >= 1:
         problems.add("accumulate", f"{values['accumulate']!r}: must be at most batch_size ({values['batch_size']})")
     devices = values["devices"]

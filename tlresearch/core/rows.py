@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from tlresearch.core.labels import blank
 class Row(TypedDict):
     """One row. input: raw before `Backbone.preprocess` (text, path, array), a tensor or dict of tensors after it.
 
-    labels: task → class id or number (or a (L,) tensor of tags); domain, index: int; weight: float.
+    labels: task → class id or number (or a (L,) tensor of tags); domain, index: int; weight: float. cut: after
+    `preprocess` of a backbone that reads so many tokens and no more, whether the input was longer.
     """
 
     input: Any
@@ -23,6 +24,7 @@ class Row(TypedDict):
     domain: int
     index: int
     weight: float
+    cut: NotRequired[bool]
 
 
 class Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,9 +64,9 @@ class Weights(NamedTuple):
         if path is None:
             return "none" if self.kind == "none" else f"hub:{model}{_revision(model)}"
         if path.is_file():
-            return _hash(path)
+            return kept_digest(path, _sha256)
         files = sorted(p for p in path.rglob("*") if p.suffix in _READ_ALONG and p.is_file())
-        lines = "\n".join(f"{file.relative_to(path).as_posix()} {_hash(file)}" for file in files)
+        lines = "\n".join(f"{file.relative_to(path).as_posix()} {kept_digest(file, _sha256)}" for file in files)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -101,21 +101,26 @@ def _model_in(folder: Path, weights: Weights, key: str) -> Path:
     return found[0]
 
 
-def _hash(path: Path) -> str:
-    """SHA-256 (hex) of a file, kept in the user's cache under path, size and time of change."""
+def kept_digest(path: Path, make: Callable[[Path], str]) -> str:
+    """`make(path)`, a digest of a file's content, kept in the user's cache under path, size and time of change."""
     status = path.stat()
-    key = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+    parts = (make.__qualname__, path.resolve(), status.st_size, status.st_mtime_ns)
+    key = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
     kept = _cache() / "digests" / key
     with suppress(OSError):  # not kept yet, or no readable cache
         return kept.read_text("ascii")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = make(path)
     with suppress(OSError):  # without a writable cache the file is read again next time
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_name(f"{key}.{os.getpid()}")
         partial.write_text(digest, "ascii")
         partial.replace(kept)
     return digest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cache() -> Path:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from tlresearch.core.head import pool
 from tlresearch.core.types import Features
 from tlresearch.export import encoder, labels, timm as timm_format, transformers as transformers_format
-from tlresearch.export.adapters import adapted, without_adapters
 from tlresearch.export.card import code
 from tlresearch.export.source import TEXTS, Source, one_linear_head
+from tlresearch.nn.adapters import adapted, without_adapters
 
 REQUIRES: tuple[str, ...] = ()
 BASE, HEAD = "base", "head.safetensors"
@@ -79,7 +79,7 @@ def _write_timm(source: Source, folder: Path) -> str:
         "",
         "import timm",
         "from peft import PeftModel",
-        "from PIL import Image",
+        "from PIL import Image, ImageOps",
         "",
         f'network = timm.create_model("local-dir:{BASE}", pretrained=True)',
         f"network.reset_classifier({source.head.out_features})",

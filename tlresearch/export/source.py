@@ -13,8 +13,8 @@ from tlresearch.core.backbone import Backbone
 from tlresearch.core.model import Model
 from tlresearch.core.rows import Row
 from tlresearch.core.types import Inputs, Spec, Task
-from tlresearch.export.adapters import without_adapters
 from tlresearch.heads.linear import Linear
+from tlresearch.nn.adapters import without_adapters
 from tlresearch.results.runs import Run
 from tlresearch.training.assemble import head_config
 from tlresearch.training.keeper import MODEL

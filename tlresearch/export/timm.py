@@ -42,7 +42,7 @@ def write(source: Source, folder: Path) -> str:
         [
             code(
                 "import timm",
-                "from PIL import Image",
+                "from PIL import Image, ImageOps",
                 "",
                 'model = timm.create_model("local-dir:.", pretrained=True).eval()',
                 "data = timm.data.resolve_data_config(model=model)",
@@ -87,8 +87,9 @@ def save(source: Source, network: Any, folder: Path) -> None:
 
 
 def open_image(source: Source) -> str:
-    """The line of the model card that reads an image."""
-    return f'image = Image.open("photo.jpg").convert("{"RGB" if pixels(source.inputs).shape[1] == 3 else "L"}")'
+    """The line of the model card that reads an image, turned upright as the run's were."""
+    mode = "RGB" if pixels(source.inputs).shape[1] == 3 else "L"
+    return f'image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{mode}")'
 
 
 def normalised(source: Source, network: Any) -> Tensor:

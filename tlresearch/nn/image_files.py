@@ -121,6 +121,18 @@ def plain(image: Image.Image, channels: int) -> Image.Image:
 
 
 @contextmanager
+def header(file: Path) -> Iterator[Image.Image]:
+    """The image before anything is decoded, with size and mode; a JPEG of any size, though Pillow refuses large ones.
+
+    Image.open would do so before a JPEG could be scaled down. Raises what Pillow raises.
+    """
+    with file.open("rb") as stream:
+        jpeg = stream.peek(3)[:3] == b"\xff\xd8\xff"
+        with jpeg_factory(stream) if jpeg else Image.open(stream, formats=_FORMATS) as image:
+            yield image
+
+
+@contextmanager
 def _opened(file: Path, smallest: bool = False) -> Iterator[Image.Image]:
     """The image loaded and upright; a JPEG is scaled down while it is decoded, if it is large or `smallest` asks."""
     try:
@@ -128,21 +140,18 @@ def _opened(file: Path, smallest: bool = False) -> Iterator[Image.Image]:
             raise ValueError("is no file, or a link to none")
         if not file.stat().st_size:
             raise ValueError("is empty, 0 bytes")
-        with file.open("rb") as stream:
-            # Image.open would refuse a large JPEG before it could be scaled down.
-            jpeg = stream.peek(3)[:3] == b"\xff\xd8\xff"
-            with jpeg_factory(stream) if jpeg else Image.open(stream, formats=_FORMATS) as image:
-                width, height = image.size
-                if max(width, height) > MOST_STRETCH * min(width, height):
-                    raise ValueError(f"has {width} x {height} pixels, too long a strip; crop it to 1:{MOST_STRETCH}")
-                scale = 2 ** max(0, math.ceil(math.log2(width * height / MOST_PIXELS) / 2))
-                image.draft(None, (1, 1) if smallest else (width // scale, height // scale))
-                decoded = (width, height) if "progressive" in image.info else image.size  # that kind is held whole
-                if math.prod(decoded) > MOST_PIXELS:
-                    raise ValueError(_TOO_LARGE)
-                image.load()
-                ImageOps.exif_transpose(image, in_place=True)
-                yield image
+        with header(file) as image:
+            width, height = image.size
+            if max(width, height) > MOST_STRETCH * min(width, height):
+                raise ValueError(f"has {width} x {height} pixels, too long a strip; crop it to 1:{MOST_STRETCH}")
+            scale = 2 ** max(0, math.ceil(math.log2(width * height / MOST_PIXELS) / 2))
+            image.draft(None, (1, 1) if smallest else (width // scale, height // scale))
+            decoded = (width, height) if "progressive" in image.info else image.size  # that kind is held whole
+            if math.prod(decoded) > MOST_PIXELS:
+                raise ValueError(_TOO_LARGE)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            yield image
     except Exception as error:  # decoders raise what they like
         raise ValueError(_reason(error)) from error
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tlresearch.config.budget import Budget, Spent
 from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.results import lock, store
 from tlresearch.results.runs import Run
@@ -54,7 +55,7 @@ def claimed(folder: Path, config: Mapping[str, Any], first: bool) -> Iterator[Cl
     """Claims a run; all ranks call it, and the first one (`first`) decides.
 
     Raises Busy where another process runs it, ConfigError where the store cannot be written to, RunFailed where it
-    failed before.
+    failed before, Spent where the budget is used up.
     """
     from tlresearch.core.distributed import broadcast
 
@@ -66,8 +67,9 @@ def claimed(folder: Path, config: Mapping[str, Any], first: bool) -> Iterator[Cl
                 held = lock.claim(folder)
                 found = existing(folder, config)
                 if found is None:
+                    Budget(config).check()
                     _forget(folder, config)
-            except (ConfigError, RunFailed) as problem:
+            except (ConfigError, RunFailed, Spent) as problem:
                 error = problem
             except OSError as problem:
                 error = ConfigError(Problem("store", str(unwritable(folder, problem))))
@@ -124,8 +126,10 @@ def disk_error(folder: Path, error: BaseException | None) -> OSError | None:
 
 
 def _again(folder: Path, record: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    run = Run(folder, record)
     retried = record["status"] == "failed" and config["retry_failed"]
-    return bool(retried or (config["rerun_stale"] and Run(folder, record).stale))
+    lacking = record["status"] == "done" and set(config["keep"]) - set(run.config.get("keep", ()))
+    return bool(retried or lacking or (config["rerun_stale"] and run.stale))
 
 
 def _forget(folder: Path, config: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 Lines = Mapping[str, Sequence[Group]]
 
 
-def draw(groups: Sequence[Group], metric: str, stem: Path) -> list[Path]:
+def draw(groups: Sequence[Group], metric: str, stem: Path, over: Collection[str] = ()) -> list[Path]:
     """Writes stem.png and stem.svg: a row a data set, the metric against labels a class and seconds of training.
 
-    Bars are 95 % intervals over seeds; a group of one run has none. Raises ConfigError where no run is done.
+    Bars are 95 % intervals over seeds; a group of one run has none. over: settings that were chosen for each group.
+    Raises ConfigError where no run is done.
     """
     done = [group for group in groups if group.mean is not None]
     if not done:
         raise ConfigError("no run that is done, so nothing to draw; `tlresearch train` makes one")
-    names = titles(done, heads=True)
+    names = titles(done, heads=True, over=over)
     settings = dict.fromkeys(_setting(group) for group in done)
     sheet = figure(10, 3.8 * len(settings))
     panels = sheet.subplots(len(settings), 2, squeeze=False)

@@ -1,9 +1,10 @@
-"""Versions and hardware, for the record."""
+"""Versions, hardware and the commit, for the record."""
 
 from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -76,3 +77,12 @@ def device_line(found: Mapping[str, Any], accelerator: str, precision: str) -> s
     else:
         why = "found by itself (accelerator=cpu does without)"
     return f"{what}, precision {precision}; {why}"
+
+
+def commit() -> str | None:
+    """The commit of the working folder's repository, with "+" where it has changes; None outside one."""
+    try:
+        found = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

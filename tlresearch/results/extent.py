@@ -77,8 +77,10 @@ def size(image: Any) -> Size:
     from PIL import Image
     from torch import Tensor
 
+    from tlresearch.nn.image_files import header
+
     if isinstance(image, Path):
-        with Image.open(image) as file:
+        with header(image) as file:
             return Size(*file.size, _grey(file.mode))
     if isinstance(image, Image.Image):
         return Size(*image.size, _grey(image.mode))

@@ -34,17 +34,29 @@ IRRELEVANT = frozenset(
         "preset",
         "gradient_checkpointing",
         "compile",
+        "objective",
+        "budget",
+        "prices",
+        "keep",
+        "pipeline",
     ]
 )
 """Top-level keys that are not part of the identity."""
 
 
-def identity(config: Mapping[str, Any], fingerprint: str, weights: str, rates: Any) -> str:
+START = ("init_from", "init_heads", "init_methods")
+"""Keys that count by what they come to: which weights, which heads, which methods' states."""
+
+
+def identity(config: Mapping[str, Any], fingerprint: str, weights: str, rates: Any, start: Any = None) -> str:
     """16 hexadecimal digits. Paths do not count (what lies there does, through fingerprint and weights).
+
+    start: what is carried on from other runs, by content; None where nothing is.
 
     Methods enter as an ordered list; `finetune`, which says "everything", is the default and left out.
     """
-    kept = {key: value for key, value in config.items() if key not in IRRELEVANT}
+    kept = {key: value for key, value in config.items() if key not in IRRELEVANT and key not in START}
+    kept |= {} if start is None else {"start": start}
     kept["method"] = [[name, options] for name, options in config["method"].items() if name != EVERYTHING]
     kept["optimizer"] = {k: v for k, v in config["optimizer"].items() if k != "lr"}  # null: see rates
     kept["backbone"] = {**config["backbone"], "weights": weights}

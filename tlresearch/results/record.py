@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The record of a run that is about to start; its status is running."""
-    from tlresearch.results.environment import hardware, versions
+    from tlresearch.results.environment import commit, hardware, versions
 
     selection, spec = config["selection"], prepared.stream.spec
     data = {
@@ -41,6 +40,7 @@ def first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
         "overrides": list(overrides),
         "config": dict(config),
         "weights": prepared.weights,
+        "start": None if prepared.start is None else prepared.start.record(),
         "data": data,
         "metric": f"test.{spec.tasks[0].metric}",
         "learning_rates": prepared.rates._asdict(),
@@ -52,7 +52,7 @@ def first_record(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
         "sources": source_hashes(config),
         "versions": versions(),
         "hardware": hardware(),
-        "git": _commit(),
+        "git": commit(),
         "started": now(),
     }
 
@@ -73,15 +73,6 @@ def _is_oracle(name: str) -> bool:
     from tlresearch.config.registry import load
 
     return bool(load("selection", name).oracle)
-
-
-def _commit() -> str | None:
-    """The commit of the working folder's repository, with "+" where it has changes; None outside one."""
-    try:
-        found = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
 
 
 def now() -> str:

@@ -50,6 +50,17 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
         raise
 
 
+def seconds_before(folder: Path) -> float:
+    """What an interrupted run of this folder has taken already (s), as far as it could write it down; otherwise 0.
+
+    For the process that holds its lock, to which a run that was killed reads as running.
+    """
+    record = read_record(folder)
+    if record is None or record.get("status") not in ("interrupted", "running"):
+        return 0.0
+    return float(record.get("cost", {}).get("seconds_total", 0.0))
+
+
 def records(store: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run of a store with its record, in order of identity."""
     for folder in sorted(store.iterdir()) if store.is_dir() else ():

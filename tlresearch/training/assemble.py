@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlresearch.config.build import build
 from tlresearch.config.check import EVERYTHING
@@ -19,6 +19,9 @@ from tlresearch.core.seeding import seeded
 from tlresearch.core.types import Spec, Stream, Task
 from tlresearch.training.memory import fresh_backbone, read_data
 from tlresearch.training.parameters import Rates
+
+if TYPE_CHECKING:
+    from tlresearch.training.carry import Carried
 
 Config = Mapping[str, Any]
 
@@ -37,10 +40,13 @@ def assemble(
     tasks: tuple[Task, ...],
     train: Rows | None = None,
     backbone: Backbone | None = None,
+    carried: Carried | None = None,
 ) -> Assembly:
     """Backbone (a fresh one but where one is given), the heads of `tasks` and the methods; all mistakes at once.
 
     train: rows whose labels the heads see (`Head.prepare`); None where their state is loaded.
+    carried: what `init_from` takes over. A plain body goes in before the methods' setup, one that the same methods made
+    after it; where neither fits, its adapters are merged first.
     """
     problems = Problems()
     problems.attempt("", lambda: check_fit(config, spec))
@@ -52,12 +58,17 @@ def assemble(
     problems.raise_any()
     model = Model(fresh_backbone(config, spec) if backbone is None else backbone)
     original = pristine(model.backbone)
+    placed = carried is not None and carried.into(model.backbone)
     prepare_heads(model, config, tasks, train)
     for name, method in methods.items():
         with seeded(config["seed"], "method", name):
             problems.attempt(f"method.{name}", partial(method.setup, model, spec))
     problems.raise_any()
     _check_methods(methods)
+    if carried is not None:
+        if not placed and not carried.into(model.backbone):
+            return assemble(config, spec, tasks, train, backbone, carried.merged(model.backbone))
+        carried.into_heads(model)
     return Assembly(model, methods, original)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -36,6 +37,16 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {name: file.get_tensor(name) for name in json.loads(metadata["order"])}
         extra = json.loads(metadata["json"])
     return tensors, extra
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 (hex) of what a file holds: two files of the same content may differ in the order of their header."""
+    tensors, extra = read(path)
+    digest = hashlib.sha256(json.dumps(extra, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

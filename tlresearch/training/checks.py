@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from tlresearch.config.errors import Problems, fail
+from tlresearch.config.errors import Problems, choose, fail
 from tlresearch.core.distributed import ranks
 from tlresearch.core.kinds import kind_of
 from tlresearch.core.method import Method, uses
@@ -41,6 +41,8 @@ def check_together(
     if config["patience"] is not None and selection.best(falling) == 1:
         message = f"selection={config['selection']['name']} never sees a worse one; leave patience out"
         fail("patience", config["patience"], message)
+    if config["objective"] is not None:
+        choose("objective", config["objective"], [f"validation.{name}" for name in falling[0]])
     norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.backbone.modules())
     if config["bn"] != "eval" and not norms:
         fail("bn", config["bn"], f"backbone {config['backbone']['name']!r} has no BatchNorm layer; leave it out")

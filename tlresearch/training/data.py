@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -50,13 +50,20 @@ class Endless:
         return self._permutation
 
 
+class Preprocessed(NamedTuple):
+    """What the backbone's preprocessing makes of an input. cut: whether that was longer than the backbone reads."""
+
+    input: Inputs
+    cut: bool | None
+
+
 class Prepared:
     """Rows after the backbone's preprocessing.
 
     Kept in memory up to `memory_bytes`: equal shapes as one tensor, so that a batch is one gather; unequal ones as a
     list that is padded batch by batch. What does not fit is preprocessed again for every batch, by threads.
 
-    known: digest → preprocessed input of rows that earlier runs had; those of these rows are added.
+    known: digest → what preprocessing made of rows that earlier runs had; those of these rows are added.
     """
 
     def __init__(
@@ -66,7 +73,7 @@ class Prepared:
         split: str,
         memory_bytes: float,
         name: str,
-        known: dict[bytes, Inputs] | None = None,
+        known: dict[bytes, Preprocessed] | None = None,
     ) -> None:
         self.rows, self.backbone, self.split = rows, backbone, split
         self._tables: dict[str, Table] = {}
@@ -87,13 +94,24 @@ class Prepared:
         if not len(rows):
             return None
         first = self._kept_row(0)
-        if _bytes(first) * len(rows) > self._memory_bytes:
+        if not self._fits(first):
             return None
         others = (self._kept_row(i) for i in range(1, len(rows)))
         prepared = [first, *track(others, f"preparing {self._name}", len(rows) - 1)]
         if type(self.backbone).collate is Backbone.collate and len({_shapes(row) for row in prepared}) == 1:
             return self.backbone.collate(prepared)
         return prepared
+
+    @cached_property
+    def cut(self) -> int | None:
+        """How many inputs are longer than the backbone reads; None where it does not say, or rows are too many."""
+        if not len(self.rows) or not self._fits(self._kept_row(0)):
+            return None
+        cuts = [self._known[digest].cut for digest in self.rows.digests]
+        return None if cuts[0] is None else sum(map(bool, cuts))
+
+    def _fits(self, first: Row) -> bool:
+        return _bytes(first) * len(self.rows) <= self._memory_bytes
 
     @property
     def in_memory(self) -> bool:
@@ -148,9 +166,9 @@ class Prepared:
     def _kept_row(self, i: int) -> Row:
         digest = self.rows.digests[i]
         if digest in self._known:
-            return {**self.rows[i], "input": self._known[digest]}
+            return {**self.rows[i], "input": self._known[digest].input}
         row = self._row(i)
-        self._known[digest] = row["input"]
+        self._known[digest] = Preprocessed(row["input"], row.get("cut"))
         return row
 
     def _row(self, i: int) -> Row:

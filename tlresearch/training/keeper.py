@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from tlresearch.config.budget import Budget
 from tlresearch.core.distributed import broadcast, rank
 from tlresearch.core.method import Method
 from tlresearch.core.model import Model, changed_names
@@ -50,6 +51,7 @@ class RunKeeper:
         self.evaluate, self.cut, self.cost = validate, cut, cost
         self.patience: int | None = config["patience"]
         self.seconds_between: float = config["checkpoint_seconds"]
+        self.budget, self._spent = Budget(config), False
         self.folder: Path | None = None
         self.trainer: Trainer | None = None
         self.finished: list[dict[str, Any]] = []
@@ -78,9 +80,10 @@ class RunKeeper:
         return next(self.model.parameters()).device
 
     def due(self) -> bool:
-        """Whether the time between checkpoints is over, by rank 0's clock."""
+        """Whether the time between checkpoints or the budget's is over, by rank 0's clock."""
         over = time.monotonic() - self._saved >= self.seconds_between
-        return broadcast(over)
+        over, self._spent = broadcast((over, self.budget.spent()))
+        return over or self._spent
 
     def thaw(self, names: list[str]) -> None:
         """What begins to move now was still as it is when the best weights were taken: it belongs to them."""
@@ -92,10 +95,15 @@ class RunKeeper:
         """Writes the file that an interrupted run goes on from (one file, replaced in one step).
 
         within: in the middle of a stage, with an optimizer; otherwise between two.
+        Raises Spent after writing where `due` found the budget used up.
         """
         self._saved = time.monotonic()
-        if rank() or self.folder is None:
-            return
+        if not rank() and self.folder is not None:
+            self._write(self.folder, position, within)
+        if self._spent:
+            raise self.budget.error(started=True)
+
+    def _write(self, folder: Path, position: Position, within: bool) -> None:
         assert self.trainer is not None
         optimizer = self.trainer.optimizer if within else None
         parts: dict[str, dict[str, dict[str, Any]]] = {
@@ -119,7 +127,7 @@ class RunKeeper:
             "trainer": self.trainer.counters(),
             "seconds": dict(self.cost.seconds),
         }
-        checkpoint.write(self.folder / STATE, tensors, extra)
+        checkpoint.write(folder / STATE, tensors, extra)
 
     def open(self, folder: Path, prepare: Callable[[int], None]) -> dict[str, Any] | None:
         """Starts in a folder; where a checkpoint lies there, loads it and returns the position to go on from.

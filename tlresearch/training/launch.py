@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
+from tlresearch.config.budget import Spent
 from tlresearch.config.errors import ConfigError, Problem, fail
+from tlresearch.config.processes import within_ranks
 from tlresearch.results.lock import Busy
 
 if TYPE_CHECKING:
@@ -50,11 +52,6 @@ def device_count(config: Mapping[str, Any]) -> int:
     return max(torch.cuda.device_count(), 1) if config["accelerator"] != "cpu" else 1
 
 
-def within_ranks() -> bool:
-    """Whether this process is already one of several (started by us, torchrun or a scheduler)."""
-    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
-
-
 def needs_ranks(config: Mapping[str, Any]) -> bool:
     """Whether this process has to start others, one a device."""
     return device_count(config) > 1 and not within_ranks()
@@ -79,7 +76,7 @@ def make_fabric(config: Mapping[str, Any]) -> Fabric:
 def start_ranks(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any] | None:
     """Starts one process a device on the resolved configuration file and waits; if one dies, all end.
 
-    A user's mistake found in the ranks is raised here as it would be in one process; another error of theirs is
+    A user's mistake found in the ranks and Spent are raised here as they would be in one process; another error is
     returned (error, traceback, resumable), that of the rank that failed first.
     """
     count = device_count(config)
@@ -107,6 +104,9 @@ def start_ranks(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
             told = json.loads(mistakes.read_text())
             kind = Busy if told["busy"] else ConfigError
             raise kind(*(Problem(*problem) for problem in told["problems"]))
+        spent = Path(folder) / "spent.json"
+        if spent.exists():
+            raise Spent(*json.loads(spent.read_text()))
         failures = [json.loads(file.read_text()) for file in Path(folder).glob("failure*.json")]
         first: dict[str, Any] | None = min(failures, key=lambda failure: failure["time"], default=None)
         return first

@@ -17,8 +17,9 @@ from tlresearch.core.backbone import Backbone
 from tlresearch.core.fingerprint import fingerprint
 from tlresearch.core.model import state_tensors
 from tlresearch.core.seeding import seeded
-from tlresearch.core.types import Inputs, Spec, Stream
+from tlresearch.core.types import Spec, Stream
 from tlresearch.core.weights import Weights
+from tlresearch.training.data import Preprocessed
 
 Config = Mapping[str, Any]
 Key = tuple[Any, ...]
@@ -103,7 +104,7 @@ def fresh_backbone(config: Config, spec: Spec) -> Backbone:
     return copied
 
 
-def prepared_inputs(config: Config, spec: Spec, split: str) -> dict[bytes, Inputs]:
+def prepared_inputs(config: Config, spec: Spec, split: str) -> dict[bytes, Preprocessed]:
     """Digest of a row's input → what the backbone's preprocessing made of it; to be filled by the caller."""
     key = ("inputs", backbone_key(config, spec), split)
     found = memory.get(key)
@@ -126,9 +127,9 @@ def _limit(config: Config) -> float:
     return float(config["cache"]["memory_gb"]) * 1e9
 
 
-def _input_bytes(inputs: Mapping[bytes, Inputs]) -> float:
+def _input_bytes(inputs: Mapping[bytes, Preprocessed]) -> float:
     """Estimated by the first ones."""
-    some = [x for x, _ in zip(inputs.values(), range(100), strict=False)]
+    some = [found.input for found, _ in zip(inputs.values(), range(100), strict=False)]
     each = [sum(t.numel() * t.element_size() for t in (x.values() if isinstance(x, dict) else [x])) for x in some]
     return len(inputs) * sum(each) / max(len(each), 1)
 

@@ -20,14 +20,16 @@ from tlresearch.core.rows import Rows
 from tlresearch.core.seeding import reseed, seeded
 from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Batch, Clock, Stage, Stream
-from tlresearch.training import checkpoint
+from tlresearch.training import carry, checkpoint
 from tlresearch.training.assemble import Config, assemble, prepare_heads
 from tlresearch.training.checks import check_together
 from tlresearch.training.cost import Cost, peak_memory_bytes
+from tlresearch.training.cuts import cuts, tell_cuts
 from tlresearch.training.data import Prepared
 from tlresearch.training.evaluate import Predictions, evaluating, metrics, predict, synchronise_buffers
 from tlresearch.training.features import FeatureCache
 from tlresearch.training.keeper import MODEL, RunKeeper
+from tlresearch.training.kept import Kept
 from tlresearch.training.logits import write_logits
 from tlresearch.training.memory import prepared_inputs
 from tlresearch.training.parameters import Rates, choose_trainable, recalibrate
@@ -63,7 +65,8 @@ class Session:
         self.config, self.stream, self.fabric, self.cost = config, stream, fabric, Cost()
         with self.cost.phase("prepare"):
             first = stream.stages[0]
-            built = assemble(config, stream.spec, first.tasks, first.train, backbone)
+            carried = carry.load(config, stream)
+            built = assemble(config, stream.spec, first.tasks, first.train, backbone, carried)
             self.model, self.methods, self.original = built
             self.model.to(fabric.device)
             self.make_optimizer = build("optimizer", config["optimizer"])
@@ -80,12 +83,13 @@ class Session:
             self.keeper.trainer = self.trainer
             self.position = Position()
             self._prepare(first)
-            self._try()
+            self._try(carried)
             if config["compile"]:
                 self.model.backbone.compile()
         self.features = FeatureCache(
             config, self.model, self.methods, self.original, self.trainer.gradients.precision, self._answers
         )
+        self.kept = Kept(config["keep"])
         self.tests: dict[int, Prepared] = {}
         self.predictions: dict[int, dict[str, Predictions]] = {}
 
@@ -109,6 +113,7 @@ class Session:
             prepare_heads(self.model, self.config, stage.tasks, stage.train)
         if stage is not self.stage:
             self._prepare(stage)
+        tell_cuts(self.prepared, self.config)
         batches, seen = self._batches(), stage.without_test_labels()
         if fresh:
             choose_trainable(self.model, self.methods, self._start()._replace(stage=number))
@@ -118,6 +123,9 @@ class Session:
         with self.cost.phase("train"):
             if not self.trained:
                 self.trainer.fit(self.prepared["train"], self.prepared.get("unlabelled"), self.position, self.keeper)
+            if "last" in self.kept.parts and number + 1 == len(self.stream.stages):
+                with seeded("keep"), evaluating(self.model, self.methods, batches):  # as weights are reported
+                    self.kept.take(self.model, self.keeper.tensors())
             self.keeper.back_to_best()
             self._recalibrate()
         self._fit_closed_forms(stage)
@@ -129,7 +137,8 @@ class Session:
             self.position.history.append(self._validate())
         last = number + 1 == len(self.stream.stages)
         self._test(number, write=last)
-        self.keeper.finished.append(stage_row(stage, self.position, best, self.predictions))
+        row = stage_row(stage, self.position, best, self.predictions)
+        self.keeper.finished.append({**row, **cuts({**self.prepared, "test": self.tests[number]})})
         self.position, self.keeper.best = Position(stage=number + 1), None
         if not last:
             self.keeper.save(self.position, within=False)
@@ -209,7 +218,9 @@ class Session:
         # averaged weights are written as they are evaluated
         with evaluating(self.model, self.methods, self._batches()):
             labels = {task: list(names) for task, names in self.model.labels.items()}
-            checkpoint.write(self.keeper.folder / MODEL, self.keeper.tensors(), {"labels": labels})
+            tensors = self.keeper.tensors()
+            checkpoint.write(self.keeper.folder / MODEL, tensors, {"labels": labels})
+        self.kept.write(self.keeper.folder, tensors, self.methods)
 
     def _grow_heads(self, stage: int) -> None:
         for earlier in self.stream.stages[: stage + 1]:
@@ -231,12 +242,15 @@ class Session:
                     found = ((self.model.features(b.x, name, b.activations), b.y[name]) for b in batches)
                     head.fit(found)
 
-    def _try(self) -> None:
+    def _try(self, carried: carry.Carried | None) -> None:
         """A forward pass of two rows, so that parts that do not fit each other show before anything is written."""
         rows = self.prepared["train"].batch(torch.arange(min(2, len(self.prepared["train"]))))
+        example = move(rows, self.fabric.device)
         self.model.eval()
         with torch.no_grad(), seeded("try"):
-            self.model(move(rows, self.fabric.device).x)
+            self.model(example.x)
+            if carried is not None:
+                carried.into_methods(self.model, self.methods, example, self.fabric.device)
 
     def _start(self) -> Clock:
         return Clock(0, 0, 0, 1, {})
