@@ -4,7 +4,6 @@ import json
 import struct
 from collections import UserList
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from tlresearch.core.types import IGNORE, Spec, Stage, Stream, Task
 from tlresearch.datasets.text_file import TextFile
 from tlresearch.results import announcement, extent
 from tlresearch.results.description import describe, lines, warnings
-from tlresearch.results.environment import device, device_line
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 TASK = Task("tone", "classification", ("glad", "sad", "rude"))
@@ -282,28 +280,3 @@ def test_sst2_has_the_repeats_that_others_counted():
         pytest.skip("shared/data is absent")
     found = findings(describe(TextFile(Sampling(), None, path=str(SHARED / "sst2")).stream()))
     assert {kind: count for kind, (count, _) in found.items()} == {"test_in_train": 2, "repeated": 9}
-
-
-def test_the_device_is_named(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
-    threads = torch.get_num_threads()
-    for kind, count, name in (("cpu", 1, None), ("cuda:1", 2, "GPU of cuda:1"), ("mps", 1, None)):
-        found = device(SimpleNamespace(device=torch.device(kind), world_size=count))
-        assert found == {"type": kind.partition(":")[0], "name": name, "count": count, "threads": threads}
-
-
-@pytest.mark.parametrize(
-    ("found", "accelerator", "said"),
-    [
-        ({"type": "cpu"}, "auto",
-         "cpu, 2 threads, precision 32-true; no GPU found (accelerator=cuda or mps insists on one)"),
-        ({"type": "cpu"}, "cpu", "cpu, 2 threads, precision 32-true; as accelerator=cpu says"),
-        ({"type": "cuda", "name": "NVIDIA H200"}, "auto",
-         "cuda: NVIDIA H200, precision 32-true; found by itself (accelerator=cpu does without)"),
-        ({"type": "cuda", "name": "NVIDIA H200", "count": 4}, "cuda",
-         "cuda: NVIDIA H200 x 4, precision 32-true; as accelerator=cuda says"),
-        ({"type": "mps"}, "auto", "mps, precision 32-true; found by itself (accelerator=cpu does without)"),
-    ],
-)  # fmt: skip
-def test_what_is_said_of_the_device(found, accelerator, said):
-    assert device_line({"name": None, "count": 1, "threads": 2, **found}, accelerator, "32-true") == said
