@@ -131,6 +131,22 @@ def blocks(scratch: Path) -> None:
     tell("gradual unfreezing: not cached / cached", gradual, "–")
 
 
+def pipeline(scratch: Path) -> None:
+    """One pre-training (sentiment) and 6 settings of the target (intent), against one of each."""
+    base = ["backbone=minilm", "dataset=support", "batch_size=16"]
+    before, after = ["dataset.task=sentiment", "steps=120"], ["dataset.labels_per_class=10", "steps=40"]
+    first = train(*base, *before, store=scratch / "one")
+    (source,) = records(scratch / "one")
+    second = train(*base, *after, f"init_from={scratch / 'one' / source['identity']}", store=scratch / "two")
+    listed = ", ".join(f'"{override}"' for override in [*base, *before])
+    stages = f"pipeline={{before: [{listed}], after: [init_from=before]}}"
+    whole = train(*base, *after, stages, f"seed={','.join(map(str, range(6)))}", store=scratch / "all", multirun=True)
+    made = records(scratch / "all")
+    assert len(made) == 7 and all(record["status"] == "done" for record in made), len(made)
+    print(f"pre-training {first:.1f} s, target {second:.1f} s, the sweep {whole:.1f} s")
+    tell("6-run pipeline sweep / (prefix + 6 × target)", whole / (first + 6 * second), "1.2 at most")
+
+
 def starts(scratch: Path) -> None:
     """What lies between the work of two runs of a sweep in one process."""
     rates = ",".join(f"{i}e-3" for i in range(1, 11))

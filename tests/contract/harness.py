@@ -35,6 +35,7 @@ BASE = [
     "log_every=1",
     "checkpoint_seconds=1000",
     "schedule=constant",
+    "cache.features=never",
 ]
 STAGED = {"stages": 2, "tasks": 2, "target": True}
 """What makes every hook work: two stages, the second with more classes; two tasks; unlabelled rows."""

@@ -45,6 +45,18 @@ def test_only_what_is_declared_moves(kit: Kit, method: str, net: str) -> None:
 
 @every_net
 @every_method
+def test_kept_activations_change_nothing(kit: Kit, method: str, net: str) -> None:
+    """What rests in front is computed, or its activations are read where the cache finds that the same."""
+    config, plain = kit.config(net, {method: {}}), kit.straight(net, method)
+    run = kit.run({**config, "cache": {**config["cache"], "features": "always"}})
+    assert not plain.results["features"]["used"] and plain.results["features"]["why"] == "cache.features=never"
+    assert run.state.keys() == plain.state.keys()
+    for name, tensor in plain.state.items():
+        torch.testing.assert_close(run.state[name], tensor, atol=1e-4, rtol=1e-4, msg=name)
+
+
+@every_net
+@every_method
 def test_what_no_loss_reaches_is_named_and_rests(kit: Kit, method: str, net: str) -> None:
     session = kit.start(kit.config(net, {method: {}}), [])
     session.model.backbone.blocks()[-1].register_parameter("idle", torch.nn.Parameter(torch.ones(3)))

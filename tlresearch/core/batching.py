@@ -30,9 +30,9 @@ def collate(rows: Sequence[Row], padding: Mapping[str, float]) -> Batch:
         x = pad([row["input"] for row in rows], padding.get("", 0))
     known = {task: torch.as_tensor(label) for row in rows for task, label in row["labels"].items()}
     y = {task: _column(task, label.unsqueeze(0), rows) for task, label in known.items()}
-    integers = {k: torch.tensor([row[k] for row in rows]) for k in ("domain", "index")}
+    domain, index = (torch.tensor([row[k] for row in rows]) for k in ("domain", "index"))
     weight = torch.tensor([row["weight"] for row in rows])
-    return Batch(x, y, **integers, origin=torch.full((len(rows),), TRAIN), weight=weight)
+    return Batch(x, y, domain, index, torch.full((len(rows),), TRAIN), weight)
 
 
 def join(batches: Sequence[Batch], padding: Mapping[str, float]) -> Batch:
@@ -52,11 +52,12 @@ def join(batches: Sequence[Batch], padding: Mapping[str, float]) -> Batch:
         absent = blank(known)
         parts = [b.y[task] if task in b.y else known.new_full((b.rows, *known.shape[1:]), absent) for b in batches]
         y[task] = _cat(parts, absent)
-    rest = {k: torch.cat([getattr(b, k) for b in batches]) for k in ("domain", "index", "origin", "weight")}
+    domain, index, origin = (torch.cat([getattr(b, k) for b in batches]) for k in ("domain", "index", "origin"))
+    weight = torch.cat([batch.weight for batch in batches])
     shared = set.intersection(*(set(batch.activations) for batch in batches))
     kept = [name for name in sorted(shared) if len({batch.activations[name].shape[1:] for batch in batches}) == 1]
     activations = {name: torch.cat([batch.activations[name] for batch in batches]) for name in kept}
-    return Batch(x, y, **rest, activations=activations)
+    return Batch(x, y, domain, index, origin, weight, activations)
 
 
 def take(batch: Batch, chosen: slice | Tensor) -> Batch:
@@ -85,7 +86,7 @@ def unflatten(tensors: Mapping[str, Tensor]) -> Batch:
     """The batch that `flatten` took apart."""
     x = {k[2:]: v for k, v in tensors.items() if k.startswith("x.")} or tensors["x"]
     y = {k[2:]: v for k, v in tensors.items() if k.startswith("y.")}
-    return Batch(x, y, *(tensors[k] for k in ("domain", "index", "origin", "weight")))
+    return Batch(x, y, tensors["domain"], tensors["index"], tensors["origin"], tensors["weight"])
 
 
 def _column(task: str, like: Tensor, rows: Sequence[Row]) -> Tensor:

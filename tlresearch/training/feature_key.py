@@ -50,7 +50,7 @@ def _weights(config: Mapping[str, Any], model: Model, depth: int | None, origina
     for name, tensor in sorted(front.items()):
         value = tensor.detach().cpu().contiguous()
         digest.update(f"{name.replace('.base_layer', '')} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

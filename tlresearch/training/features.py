@@ -118,7 +118,7 @@ class FeatureCache:
         def batch() -> Batch:
             return move(train.batch(torch.arange(min(PROBED, len(train)))), device)
 
-        candidates = [depth] if depth is not None else [None, len(self.model.backbone.blocks())]
+        candidates: list[int | None] = [depth] if depth is not None else [None, len(self.model.backbone.blocks())]
         cut, proof = self._first_equal(candidates, batch)
         pays, why = broadcast(self._estimate(cut, prepared, passes, proof))
         if not pays and self.options["features"] != "always":
@@ -149,8 +149,9 @@ class FeatureCache:
         backbone = self.model.backbone
         with seeded("transform"), torch.no_grad():
             train, test = backbone.transform(batch.x, "train"), backbone.transform(batch.x, "test")
-        pairs = [(train, test)] if isinstance(train, Tensor) else [(train[k], test[k]) for k in train]  # type: ignore[index,call-overload]
-        if not all(torch.equal(a, b) for a, b in pairs):  # type: ignore[arg-type]
+        one = {"": train} if isinstance(train, Tensor) else train
+        other = {"": test} if isinstance(test, Tensor) else test
+        if not all(torch.equal(one[name], other[name]) for name in one):
             raise CannotCut("training rows are augmented")
 
     def _first_equal(self, depths: list[int | None], batch: Callable[[], Batch]) -> tuple[Cut, Proof]:

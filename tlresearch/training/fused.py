@@ -59,7 +59,7 @@ class Member:
 
     def factor(self) -> float:
         """The schedule's."""
-        return self.session.schedule(self.trainer.clock(self.position, self.per_epoch))
+        return float(self.session.schedule(self.trainer.clock(self.position, self.per_epoch)))
 
 
 def _check(session: Session, head: Head) -> None:
@@ -110,7 +110,7 @@ class _Together:
 
     def _stack(self) -> None:
         heads: list[nn.Module] = [member.head for member in self.members]
-        self.parameters, self.buffers = stack_module_state(heads)  # type: ignore[arg-type]
+        self.parameters, self.buffers = stack_module_state(heads)
         self.own = [[dict(head.named_parameters())[name] for name in self.parameters] for head in heads]
         for stack, *parameters in zip(self.parameters.values(), *self.own, strict=True):
             for parameter, part in zip(parameters, stack.detach(), strict=True):
@@ -251,7 +251,6 @@ class _Together:
                     self.members[k].values = self._metrics(first.head, logits.float(), y, batch, keep)
 
     def _metrics(self, head: Head, logits: Tensor, y: Tensor, batch: Batch, keep: Tensor) -> dict[str, float]:
-        columns = (logits, y, head.predict(logits, None), head.loss(logits, y))
-        numbers = (batch.domain[keep.cpu()], batch.index[keep.cpu()])
-        kind = kind_of(self.members[0].session.stage.tasks[0])
-        return metrics(Predictions(*(c.cpu() for c in columns), *numbers), kind)
+        predicted, losses, keep = head.predict(logits, None).cpu(), head.loss(logits, y).cpu(), keep.cpu()
+        found = Predictions(logits.cpu(), y.cpu(), predicted, losses, batch.domain[keep], batch.index[keep])
+        return metrics(found, kind_of(self.members[0].session.stage.tasks[0]))

@@ -57,7 +57,7 @@ class Table:
         if not self.ragged:
             return self._gather(self.places[positions])
         found = [self.parts[part].row(i) for part, i in self.places[positions].tolist()]
-        batch = found[0].new_zeros(len(found), length or max(map(len, found)), *found[0].shape[1:])
+        batch: Tensor = found[0].new_zeros(len(found), length or max(map(len, found)), *found[0].shape[1:])
         for place, activation in zip(batch, found, strict=True):
             place[: len(activation)] = activation
         return batch
@@ -185,5 +185,5 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.view(torch.uint8).numpy())
+        digest.update(tensor.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

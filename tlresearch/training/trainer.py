@@ -115,6 +115,7 @@ class Trainer:
         self.steps_before = 0
         self.flops, self.flops_per_row = 0.0, 0.0
         self._trainable: frozenset[int] | None = None
+        self._rows: tuple[Prepared, Prepared | None]
         self._clipped: list[nn.Parameter] = []
         hooks = ("batch", "on_gradients", "after_step")
         self.hooks = {hook: [m for m in self.methods.values() if uses(m, hook)] for hook in hooks}
@@ -139,7 +140,6 @@ class Trainer:
         while position.step < position.total:
             clock = self.clock(position, per_epoch)
             if position.step % per_epoch == 0 and position.step and self._choose(clock, keeper):
-                keeper.cut(clock)
                 batches = self._batches(train, unlabelled, position.step, position.total)
             batch = next(batches)
             self.step(batch, clock, meter)
@@ -168,8 +168,8 @@ class Trainer:
         keeper.cut(clock)
         if not any(p.requires_grad for p in self.model.parameters()):
             return None
-        trial = next(self._batches(train, unlabelled, 0, 1))
-        self.unreached, self.flops_per_row = freeze_unreached(self.model, self.gradients, self.methods, trial, clock)
+        self._rows = (train, unlabelled)
+        self.unreached, self.flops_per_row = self._unreached(clock)
         self._choose(clock, keeper)
         keeper.restore(self.optimizer)
         return meter
@@ -261,6 +261,10 @@ class Trainer:
         validation = position.history[-1] if position.history else {}
         return Clock(position.stage, position.step // per_epoch, position.step, position.total, validation)
 
+    def _unreached(self, clock: Clock) -> tuple[list[str], float]:
+        trial = next(self._batches(*self._rows, 0, 1))
+        return freeze_unreached(self.model, self.gradients, self.methods, trial, clock)
+
     def _choose(self, clock: Clock, keeper: Keeper) -> bool:
         """Asks the methods what moves; a changed answer (True) means a new optimizer and a newly wrapped model."""
         before = {name for name, p in self.model.named_parameters() if p.requires_grad}
@@ -271,6 +275,9 @@ class Trainer:
         if chosen == self._trainable:
             return False
         if self._trainable is not None:
+            keeper.cut(clock)
+            more, self.flops_per_row = self._unreached(clock)
+            self.unreached += more
             keeper.thaw([name for name, p in self.model.named_parameters() if p.requires_grad and name not in before])
         self._trainable = chosen
         groups = parameter_groups(self.model, self.methods, clock, self.rates)
