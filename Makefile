@@ -1,6 +1,7 @@
 # make demo   from scratch, probe, fine-tuning or LoRA, and how many labels: 25 runs, a table, $(PICTURE).png and .svg
 # make test   what CI does: ruff, mypy, import-linter, pytest with coverage
-# Both make $(VENV) and install into it on their first call; a second call installs nothing.
+# make launchers   the slow tests of sweeps; make matrix: every method with every network, and two processes
+# All make $(VENV) and install into it on their first call; a second call installs nothing.
 PYTHON ?= python3
 VENV ?= .venv
 PICTURE ?= runs/quickstart
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 METADATA := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test lint matrix clean
+.PHONY: demo test lint launchers matrix clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tlresearch train -m -cn quickstart
@@ -21,6 +22,12 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict tlresearch plugins hydra_plugins
 	$(BIN)/lint-imports
+
+# hydra-ray-launcher asks for a cloudpickle older than the tested one: hence --no-deps.
+launchers: $(VENV)/.test
+	$(PIP) "ray[default]"
+	$(PIP) --no-deps hydra-ray-launcher
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/runs/test_launchers.py tests/runs/test_sharing.py tests/runs/test_fused.py
 
 matrix: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or matrix"

@@ -121,7 +121,7 @@ def test_a_sweep_of_a_worker_that_is_killed_says_so(witness, plugin):
 
 def test_the_slurm_configuration_of_the_documentation(train, folder):
     text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (block,) = (b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "submitit_slurm" in b)
     (folder / "slurm.yaml").write_text(block.replace("/shared/me/runs", "runs"))
     result = train("-m", "-cd", ".", "-cn", "slurm", "dry_run=true")
     assert result.code == 0, result.err
