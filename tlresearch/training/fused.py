@@ -17,6 +17,7 @@ from tlresearch.training.data import Endless
 from tlresearch.training.evaluate import Predictions, metrics
 from tlresearch.training.gradients import TASK
 from tlresearch.training.meter import NonFiniteLoss
+from tlresearch.training.progress import Bar
 from tlresearch.training.session import Session
 
 LOGITS = 5e7
@@ -99,13 +100,17 @@ class _Together:
     def run(self) -> list[Member]:
         ended: list[Member] = []
         self._compare()
+        longest = max(member.position.total for member in self.members)
+        bar = Bar(f"training {len(self.members)} runs", longest, enabled=self.members[0].trainer.plan.progress)
         while self.members:
             self._take_step()
             self.step += 1
+            bar.update(self.step)
             gone = self._report()
             if gone:
                 ended += [member for member, well in gone if well]
                 self._leave([member for member, _ in gone])
+        bar.close()
         return ended
 
     def _stack(self) -> None:
