@@ -139,7 +139,7 @@ def pipeline(scratch: Path) -> None:
     (source,) = records(scratch / "one")
     second = train(*base, *after, f"init_from={scratch / 'one' / source['identity']}", store=scratch / "two")
     listed = ", ".join(f'"{override}"' for override in [*base, *before])
-    stages = f"pipeline={{before: [{listed}], after: [init_from=before]}}"
+    stages = f'pipeline={{before: [{listed}], after: ["init_from=before"]}}'
     whole = train(*base, *after, stages, f"seed={','.join(map(str, range(6)))}", store=scratch / "all", multirun=True)
     made = records(scratch / "all")
     assert len(made) == 7 and all(record["status"] == "done" for record in made), len(made)

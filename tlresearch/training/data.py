@@ -136,6 +136,10 @@ class Prepared:
         """From now on batches bring these activations along. lean: without their inputs, which nobody looks at."""
         self._tables, self._lean = dict(tables), lean
 
+    def first(self, count: int) -> Batch:
+        """The first rows as a batch with inputs; the others need not be prepared for it."""
+        return self.backbone.collate([self._row(i) for i in range(min(count, len(self)))])
+
     def batch(self, positions: Tensor) -> Batch:
         """The rows at `positions` as one batch on the CPU."""
         if not self._tables:

@@ -83,7 +83,8 @@ class Session:
             self.keeper.trainer = self.trainer
             self.position = Position()
             self._prepare(first)
-            self._try(carried)
+            if backbone is None:
+                self._try(carried)
             if config["compile"]:
                 self.model.backbone.compile()
         self.features = FeatureCache(
@@ -244,7 +245,7 @@ class Session:
 
     def _try(self, carried: carry.Carried | None) -> None:
         """A forward pass of two rows, so that parts that do not fit each other show before anything is written."""
-        rows = self.prepared["train"].batch(torch.arange(min(2, len(self.prepared["train"]))))
+        rows = self.prepared["train"].first(2)
         example = move(rows, self.fabric.device)
         self.model.eval()
         with torch.no_grad(), seeded("try"):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Schedule = Callable[[Clock], float]
+FEATURES = 1024
+"""Rows of an evaluation's batch where only features are read."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,8 @@ class Trainer:
             rows = prepared.get(split)
             if rows is None:
                 raise ConfigError(f"there are no {split!r} rows here; this stage has {', '.join(sorted(prepared))}")
-            plan = torch.arange(rank(), len(rows), ranks()).split(self.plan.batch_size)
+            size = max(self.plan.batch_size, FEATURES) if rows.lean else self.plan.batch_size
+            plan = torch.arange(rank(), len(rows), ranks()).split(size)
             return (move(batch, self.fabric.device) for batch in rows.batches([part for part in plan if len(part)]))
 
         return of
