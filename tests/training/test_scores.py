@@ -55,6 +55,7 @@ def test_forgetting_domains_and_pooling_by_hand():
     assert found["test"]["accuracy"] == pytest.approx(7 / 10) and found["test"]["rows"] == 10
     assert [row["test_accuracy"] for row in result["stages"]] == [[1.0], [0.5, 1.0], [0.75, 0.0, 1.0]]
     assert found["stage"]["1"]["accuracy"] == 0.0 and found["domain"]["three"] == {"accuracy": 1.0, "rows": 4}
+    assert found["worst_domain"] == {"accuracy": 0.0}
     assert found["forgetting"] == pytest.approx(((1.0 - 0.75) + (1.0 - 0.0)) / 2)
     assert found["validation"] == {"accuracy": 0.9}
 
@@ -80,6 +81,7 @@ def test_a_regression_over_stages_and_domains_by_hand():
     assert numbers["test"]["rmse"] == pytest.approx(((9 + 9 + 0 + 16) / 4) ** 0.5) and numbers["test"]["rows"] == 4
     assert [row["test_rmse"] for row in result["stages"]] == [[1.0], pytest.approx([3.0, 8**0.5])]
     assert numbers["domain"] == {"north": {"rmse": 3.0, "rows": 2}, "south": {"rmse": pytest.approx(8**0.5), "rows": 2}}
+    assert numbers["worst_domain"] == {"rmse": 3.0}  # the highest error
     assert numbers["stage"]["1"]["rmse"] == pytest.approx(8**0.5)
     assert numbers["forgetting"] == pytest.approx(3.0 - 1.0)  # the lowest error was the best
     assert "class" not in numbers

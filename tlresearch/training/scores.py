@@ -38,7 +38,9 @@ def stage_row(stage: Stage, position: Position, best: int, predictions: Found) -
 
 
 def summarise(stream: Stream, finished: Sequence[Mapping[str, Any]], predictions: Found) -> dict[str, Any]:
-    """`metrics` (test, class, domain, stage, validation) and `stages` of the record; rates are fractions in [0, 1].
+    """`metrics` (test, class, domain, worst_domain, stage, validation) and `stages` of the record.
+
+    Rates are fractions in [0, 1].
 
     What is no finite number (a class without rows has no recall) is None. `class` stands for streams of one task with
     up to 1,000 labels; over several tasks `test` holds their means, weighted by rows, and each task's own.
@@ -75,6 +77,8 @@ def summarise(stream: Stream, finished: Sequence[Mapping[str, Any]], predictions
         parts = {name: [_within(found, i) for found in scored] for i, name in enumerate(stream.spec.domains)}
         rows = {name: sum(len(found.y) for found in of_domain) for name, of_domain in parts.items()}
         result["domain"] = {name: {headline: _score(kind, parts[name]), "rows": n} for name, n in rows.items() if n}
+        of_domains = [numbers[headline] for numbers in result["domain"].values()]
+        result["worst_domain"] = {headline: max(of_domains) if falls(headline) else min(of_domains)}
     if len(stream.stages) > 1:
         matrix = [row[f"test_{headline}"] for row in finished]
         result["stage"] = {str(i): {headline: value} for i, value in enumerate(matrix[-1])}
