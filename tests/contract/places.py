@@ -1,14 +1,16 @@
-"""Files and folders that some plugins read: a tiny BERT, pictures, a table, a saved data set."""
+"""Files and folders that some plugins read: a tiny BERT, pictures, digits, photos, a table, a saved data set."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 WORDS = ["good", "bad", "film", "plot", "the", "a", "is", "was", "very", "not", "dull", "fine", ".", ","]
 
 
 class Places(dict[str, Path]):
-    """name → file or folder below `folder`, made when it is asked for first: bert, pictures, saved, table."""
+    """name → file or folder below `folder`, made when it is asked for first: bert, mnist, photos, pictures …"""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -16,7 +18,7 @@ class Places(dict[str, Path]):
 
     def __missing__(self, name: str) -> Path:
         place = self[name] = self.folder / name
-        {"bert": _bert, "pictures": _pictures, "saved": _saved, "table.csv": _table}[name](place)
+        MAKE[name](place)
         return place
 
 
@@ -74,3 +76,53 @@ def _saved(folder: Path) -> None:
     datasets.disable_progress_bars()
     datasets.Dataset.from_dict(columns, features=labels).save_to_disk(folder)
     datasets.enable_progress_bars()
+
+
+def digits(count: int, side: int, seed: int) -> tuple[Any, Any]:
+    """Images (N, side, side) and labels (N,), uint8: a bright row where the digit says, noise elsewhere."""
+    import numpy
+
+    labels = (numpy.arange(count) % 10).astype(numpy.uint8)
+    images = numpy.random.default_rng(seed).integers(0, 60, (count, side, side), dtype=numpy.uint8)
+    images[numpy.arange(count), 2 + labels] = 250
+    return images, labels
+
+
+def _mnist(folder: Path) -> None:
+    """The four files of MNIST, 50 training and 20 test images in them."""
+    import gzip
+
+    folder.mkdir(parents=True)
+    for prefix, count in (("train", 50), ("t10k", 20)):
+        images, labels = digits(count, 28, count)
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+            (folder / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def _usps(file: Path) -> None:
+    import numpy
+
+    parts = {"train": digits(50, 16, 1), "test": digits(20, 16, 2)}
+    numpy.savez(file, **{f"{axis}_{split}": part[i] for split, part in parts.items() for i, axis in enumerate("xy")})
+
+
+def _photos(folder: Path) -> None:
+    import numpy
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for i, size in enumerate([(40, 50, 3), (30, 28, 3)]):
+        pixels = numpy.random.default_rng(i).integers(0, 256, size, dtype=numpy.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+
+
+MAKE: dict[str, Callable[[Path], None]] = {
+    "bert": _bert,
+    "mnist": _mnist,
+    "photos": _photos,
+    "pictures": _pictures,
+    "saved": _saved,
+    "table.csv": _table,
+    "usps.npz": _usps,
+}

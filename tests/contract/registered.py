@@ -19,14 +19,23 @@ VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads"
 
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("backbone", "convnet"): {"width": 4, "layers": 2, "random_crop": 0},
+    ("backbone", "lenet"): {"channels": [4]},
     ("backbone", "mlp"): {"width": 16},
     ("backbone", "timm"): {"model": "vit_tiny_patch16_224", "arguments": VIT},
     ("backbone", "transformers"): {"weights": "path:{bert}"},
+    ("dataset", "domains"): {
+        "source": ["mnist"],
+        "target": ["usps"],
+        "base_arguments": {"mnist": {"path": "{mnist}"}, "usps": {"path": "{usps.npz}"}},
+    },
     ("dataset", "huggingface"): {"path": "{saved}"},
     ("dataset", "image_folder"): {"path": "{pictures}"},
+    ("dataset", "mnist"): {"path": "{mnist}"},
+    ("dataset", "mnist_m"): {"path": "{mnist}", "photos_path": "{photos}"},
     ("dataset", "text_file"): {"path": "{table.csv}"},
     ("dataset", "rotated"): {"base": "contract_images"},
     ("dataset", "split"): {"base": "contract_images", "stages": 3, "scenario": "class_incremental"},
+    ("dataset", "usps"): {"path": "{usps.npz}"},
     ("tracker", "wandb"): {"mode": "disabled"},
 }
 """(kind, name) → options; what is not here comes with its defaults. {…} names a folder or file that the kit makes."""
@@ -86,4 +95,6 @@ def options(kind: str, name: str, places: Mapping[str, Path], given: Sequence[st
 
 
 def _filled(value: Any, places: Mapping[str, Path]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _filled(item, places) for key, item in value.items()}
     return re.sub(r"\{([\w.]+)\}", lambda found: str(places[found[1]]), value) if isinstance(value, str) else value
