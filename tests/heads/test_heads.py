@@ -56,6 +56,14 @@ def test_mlp_is_two_products_and_a_rectifier() -> None:
     torch.testing.assert_close(head(features(x)), torch.from_numpy(expected), rtol=1e-4, atol=1e-5)
 
 
+def test_mlp_with_more_layers_is_more_products() -> None:
+    head, x = MLP(Flat(), task(3), width=7, layers=2), torch.randn(5, 64)
+    (first, second), output = (m for m in head.hidden if isinstance(m, torch.nn.Linear)), head.output
+    inner = torch.relu(torch.relu(x @ first.weight.T + first.bias) @ second.weight.T + second.bias)
+    expected = inner @ output.weight.T + output.bias
+    assert torch.allclose(head(Features(None, x, None)), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("make", [Linear, MLP])
 def test_dropout_acts_in_training_only(make: type[Linear] | type[MLP]) -> None:
     head, x = make(Flat(), task(3), dropout=0.5), features(torch.randn(4, 64))

@@ -9,6 +9,7 @@ from tlresearch.config.errors import ConfigError
 from tlresearch.core.types import Clock
 from tlresearch.schedules.constant import constant
 from tlresearch.schedules.cosine import cosine
+from tlresearch.schedules.inverse_decay import inverse_decay
 from tlresearch.schedules.linear import linear
 
 TOTAL = 20
@@ -68,3 +69,13 @@ def test_closed_forms():
 def test_values_out_of_range_are_named(schedule, key, value):
     with pytest.raises(ConfigError, match=rf"{key}: {value}: must be"):
         schedule(Clock(0, 0, 0, 1, {}), **{key: value})
+
+
+def test_inverse_decay_at_chosen_steps():
+    found = factors(inverse_decay)
+    assert found[0] == 1.0 and found[2] == pytest.approx(2**-0.75) and found[10] == pytest.approx(6**-0.75)
+    assert factors(inverse_decay, alpha=20.0, beta=1.0)[5] == pytest.approx(1 / 6)
+    assert factors(inverse_decay, alpha=0.0) == [1.0] * TOTAL
+    for key in ("alpha", "beta"):
+        with pytest.raises(ConfigError, match=rf"{key}: -1: must be"):
+            inverse_decay(Clock(0, 0, 0, 1, {}), **{key: -1})
