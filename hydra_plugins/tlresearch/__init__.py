@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -88,9 +90,7 @@ class GridSweeper(BasicSweeper):
         from tlresearch.results.lock import Busy
 
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        batches = self.split_arguments(overrides, self.max_batch_size)
+        batches = self._batches(arguments)
         for batch in batches:
             self.validate_batch_is_legal(batch)
         jobs = [list(job) for batch in batches for job in batch]
@@ -108,6 +108,18 @@ class GridSweeper(BasicSweeper):
                 results[number : number + 1] = self._launch([jobs[number]], number, wait=True)
         conclude([_told(job) for job in jobs], [_outcome(result) for result in results])
         return [results]
+
+    def _batches(self, arguments: Sequence[str]) -> list[list[list[str]]]:
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        return self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), self.max_batch_size)
+
+    @classmethod
+    def jobs(cls, config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
+        """The overrides of every run of a sweep. config: as it is composed for all of them; loader: composed it."""
+        sweeper = cls(None, config.hydra.sweeper.get("params"), config.hydra.sweeper.get("grids"))
+        sweeper.hydra_context = HydraContext(loader, Callbacks())
+        return [job for batch in sweeper._batches(list(config.hydra.overrides.task)) for job in batch]
 
     def _compose(self, job: Sequence[str]) -> DictConfig:
         assert self.config is not None and self.hydra_context is not None

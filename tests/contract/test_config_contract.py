@@ -12,11 +12,14 @@ from tlresearch.config.compose import check, compose
 from tlresearch.config.errors import ConfigError
 from tlresearch.config.reader import Entry
 from tlresearch.config.registry import KINDS, load, shipped, variants
+from tlresearch.results import claim_file, claim_runs
+from tlresearch.results.claims import LEAST_SEEDS
 
 from . import registered
 
 ENTRIES = [entry for kind in KINDS for entry in registered.entries(kind)]
-FILES = [file for place in ("conf", "sweeps") for file in sorted(shipped(place).rglob("*.yaml"))]
+CLAIMS = sorted((shipped("conf") / "claim").glob("*.yaml"))
+FILES = [file for place in ("conf", "sweeps") for file in sorted(shipped(place).rglob("*.yaml")) if file not in CLAIMS]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,18 @@ def test_every_built_in_kind_has_an_entry() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: "-".join(file.parts[-3:]))
 def test_every_shipped_file_composes(file: Path) -> None:
     check(compose(*_choice(file)))
+
+
+@pytest.mark.parametrize("name", [file.stem for file in CLAIMS])
+def test_every_run_of_a_claim_composes_and_is_of_one_cell(name: str) -> None:
+    claim = claim_file.read(name)
+    found = claim_runs.state(claim)
+    assert min(len(set(wanted.seeds)) for wanted in found.wanted.values()) >= LEAST_SEEDS
+    assert {cell for rule in claim.rules for cell in rule.cells} == set(claim.cells), "every number is asked about"
+
+
+def test_there_are_claims() -> None:
+    assert len(CLAIMS) >= 4
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: "-".join(file.parts[-3:]))

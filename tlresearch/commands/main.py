@@ -17,6 +17,7 @@ COMMANDS = {
     "list": ("tlresearch.commands.catalogue", "lists the plugins, of one kind or of all"),
     "show": ("tlresearch.commands.show", "explains one plugin, a variant or the settings"),
     "report": ("tlresearch.commands.report", "tabulates the runs of a store"),
+    "reproduce": ("tlresearch.commands.reproduce", "measures what papers have published, and says whether it holds"),
     "predict": ("tlresearch.commands.predict", "labels images or texts with the model of a run"),
     "export": ("tlresearch.commands.export", "writes a trained model in the format of another library"),
     "check": ("tlresearch.commands.check", "runs the contract kit on one plugin"),
@@ -67,7 +68,7 @@ def _dispatch(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(f"tlresearch {command}", description=COMMANDS[command][1])
     module.add_arguments(parser)
     try:
-        parsed = parser.parse_args(rest)
+        parsed = parser.parse_intermixed_args(rest)  # CLAIM --all KEY=VALUE, in any order
     except SystemExit as stop:  # argparse has printed its message or help
         return int(stop.code or 0)
     return int(module.main(parsed))

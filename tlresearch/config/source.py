@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -22,6 +23,7 @@ from tlresearch.config.errors import ConfigError
 from tlresearch.config.settings import Settings
 
 SETTINGS = "settings"
+CLAIMS = "claim"
 
 
 class RegistrySource(ConfigSource):
@@ -67,13 +69,27 @@ class RegistrySource(ConfigSource):
         return kind, name
 
 
+class ShippedSource(FileConfigSource):
+    """A folder of shipped YAML without `claim/`: claims are no part of a run's configuration."""
+
+    @staticmethod
+    def scheme() -> str:
+        """What an address of this source begins with."""
+        return "shipped"
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Folders and files, as of any folder."""
+        found = super().list(config_path, results_filter)
+        return [name for name in found if config_path or name != CLAIMS]
+
+
 class RegistrySearchPath(SearchPathPlugin):
     """Puts the shipped YAML (conf/, sweeps/) and the registry on Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Appends the shipped folders, then the registry."""
         for name in ("conf", "sweeps"):
-            search_path.append(f"tlresearch.{name}", f"file://{registry.shipped(name)}")
+            search_path.append(f"tlresearch.{name}", f"shipped://{registry.shipped(name)}")
         search_path.append("tlresearch", "tlr://")
 
 
@@ -104,7 +120,7 @@ def open_tables(config: DictConfig) -> DictConfig:
 
 def install() -> None:
     """Makes Hydra know source, search path and sweeper; a second call changes nothing."""
-    for plugin in (RegistrySource, RegistrySearchPath):
+    for plugin in (RegistrySource, ShippedSource, RegistrySearchPath):
         Plugins.instance().register(plugin)
     from hydra_plugins.tlresearch import install_sweeper  # not before: Hydra's first look loads the classes below anew
     from hydra_plugins.tlresearch.fused import install_launcher
