@@ -28,6 +28,8 @@ COMMANDS = ("train", "list", "show", "report", "completion")
         (["train", "--cf"], ["--cfg"]),
         (["train", "method=[no_such]", "bat"], []),
         (["report", ""], []),
+        (["reproduce", "dann"], ["dann_mnist_m"]),
+        (["reproduce", "dann_mnist_m", "dann"], []),
         (["nonsense", ""], []),
     ],
 )

@@ -20,6 +20,9 @@ def complete(words: Sequence[str], commands: Iterable[str]) -> list[str]:
         return _train(before[1:], word)
     if before[0] == "completion":
         return _starting(word, SHELLS) if len(before) == 1 else []
+    if before[0] == "reproduce":
+        claims = [file.stem for file in sorted((registry.shipped("conf") / "claim").glob("*.yaml"))]
+        return [name for name in _starting(word, claims) if name not in before]
     if before[0] in ("list", "show"):
         kinds = [*registry.KINDS, "settings"] if before[0] == "show" else list(registry.KINDS)
         if len(before) == 1:
