@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tlresearch.config.errors import ConfigError
+from tlresearch.core.fingerprint import fingerprint
 from tlresearch.core.sampling import Sampling
 from tlresearch.core.types import IGNORE
 from tlresearch.datasets.domains import Domains
@@ -53,8 +54,17 @@ def test_source_is_labelled_and_target_is_not(stream) -> None:
     assert set(stage.train.domain.tolist()) == set(stage.validation.domain.tolist()) == {0}
     assert set(stage.unlabelled.domain.tolist()) == set(stage.test.domain.tolist()) == {1}
     assert set(stage.unlabelled.labels["digit"].tolist()) == {IGNORE}
-    assert len(stage.unlabelled) == len(stage.train) and len(stage.test) == 20
+    assert len(stage.train) == 50 and len(stage.unlabelled) == 60 and len(stage.test) == 20
+    assert stage.unlabelled.index.tolist() == list(range(80, 140))  # a target needs no validation rows
     assert stage.test.labels["digit"].tolist() == [i % 10 for i in range(20)]
+
+
+def test_a_targets_training_labels_change_nothing(stream, usps_file, tmp_path: Path) -> None:
+    before = fingerprint(stream(target=("usps",)))
+    shuffled = np.random.default_rng(1).permutation(usps_file["y_train"])
+    assert (shuffled != usps_file["y_train"]).any()
+    np.savez(tmp_path / "usps.npz", **{**usps_file, "y_train": shuffled})
+    assert fingerprint(stream(target=("usps",))) == before
 
 
 def test_all_domains_are_tested_where_asked_and_sources_where_there_is_no_target(stream) -> None:

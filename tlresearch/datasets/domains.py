@@ -24,8 +24,9 @@ TESTED = ("target", "all")
 class Domains(Dataset):
     """Registered data sets with the same classes, each one domain: labelled sources, unlabelled targets.
 
-    The sources' training rows keep their labels and the targets' lose them; validation rows are the sources' alone, so
-    that nothing is chosen by a target's labels. `metrics.domain.NAME` and `metrics.worst_domain` tell domains apart.
+    The sources' training rows keep their labels. The targets' lose them, those included that a target alone would
+    validate on: validation rows are the sources', so that nothing is chosen by a target's labels.
+    `metrics.domain.NAME` and `metrics.worst_domain` tell domains apart.
     Classes are matched by their names. Images are brought together: to the largest side among the sets (bilinear, grey
     as three equal channels where another set has colours). Row numbers of a domain follow those of the ones before.
 
@@ -84,7 +85,7 @@ class Domains(Dataset):
             Rows.concatenate(train[:sources]),
             Rows.concatenate(validation[:sources]),
             Rows.concatenate(tested),
-            Rows.concatenate(train[sources:]) if self.target else None,
+            Rows.concatenate(list(map(_pooled, train[sources:], validation[sources:]))) if self.target else None,
         )
         drawn = [stage.drawn for _, stage in built[:sources] if stage.drawn]
         if joined.drawn and drawn:
@@ -153,6 +154,12 @@ def _alike(rows: Rows, shape: tuple[int, ...] | None) -> Rows:
     else:
         inputs = _Alike(inputs, shape)
     return Rows(inputs, rows.labels, rows.domain, rows.index, rows.weight, rows.positions)
+
+
+def _pooled(train: Rows, validation: Rows) -> Rows:
+    """Both in the order of their numbers, so that nothing of the split (which is by classes) is left in it."""
+    rows = Rows.concatenate([train, validation])
+    return rows.take(rows.index.argsort())
 
 
 def _moved(rows: Rows, task: Task, own: Task, domain: int, start: int) -> Rows:
