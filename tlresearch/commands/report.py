@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tlresearch.commands import choosing, details
-from tlresearch.commands.groups import columns, value
 from tlresearch.commands.table import print_table
 from tlresearch.config.errors import ConfigError, fail
 from tlresearch.results.choosing import choose
+from tlresearch.results.columns import columns, value
 from tlresearch.results.report import Group, best_first, groups, metrics, row as entry, rows, titles
 from tlresearch.results.runs import HEADLINE, Run
 from tlresearch.results.store import RECORD
