@@ -102,6 +102,7 @@ def compare(
         "better": "lower" if falls(metric) else "higher",
         "by": by or list(dict.fromkeys(key for m in members for key in m.cells)),
         "pivot": pivot,
+        "shared": _shared(measured, keys, by, members),
         "select": {"metric": select, "over": list(over)} if select else None,
         "level": LEVEL,
         "groups": [groups[id(m)] for m in order],
@@ -115,6 +116,15 @@ def compare(
     }
 
 
+def _shared(measured: Sequence[Row], keys: Keys, by: Sequence[str], members: Sequence[Member]) -> dict[str, Any]:
+    """Columns in which no two runs differ, and which are none of the groups' own."""
+    own = {*by, *(key for m in members for key in m.cells), "seed"}
+    left = [key for key in COLUMNS if key not in own]
+    values = {key: {str(value): value for value in (keys.value(r, key) for r in measured)} for key in left}
+    only = {key: next(iter(found.values())) for key, found in values.items() if len(found) == 1}
+    return {key: value for key, value in only.items() if value is not None or key == "labels_per_class"}
+
+
 def _by(measured: Sequence[dict[str, Any]], keys: Keys, by: Sequence[str], pivot: str | None) -> list[tuple[Any, ...]]:
     """Rows, name, cells, context, setting and entity of each group that the values of the keys make."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -124,8 +134,8 @@ def _by(measured: Sequence[dict[str, Any]], keys: Keys, by: Sequence[str], pivot
         name = json.dumps(list(values.values()), default=str)
         found.setdefault(name, []).append(r)
         cells.setdefault(name, values)
-    only_data = all(about_data(key) for key in by)
-    apart = [key for key in by if key == pivot or (about_data(key) and not (only_data and about_labels(key)))]
+    alone = all(about_data(key) for key in by)  # then labels are what is compared
+    apart = [key for key in by if key in (pivot, "seed") or (about_data(key) and not (alone and about_labels(key)))]
     result = []
     for key, rows in found.items():
         of = cells[key]

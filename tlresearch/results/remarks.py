@@ -7,11 +7,15 @@ from typing import Any, Protocol
 
 from tlresearch.results.keys import SPEAKING, listed
 from tlresearch.results.pairing import Varying
+from tlresearch.results.report import SEEDS
 
 FEW_FOR_WILCOXON = 6
 """With fewer pairs the two-sided signed-rank test cannot come below 0.05: the least p of n pairs is 2 / 2^n."""
 
 FEW_FOR_BOOTSTRAP = 10
+
+MOST_LINES = 8
+"""So many groups are told of one by one; the JSON has the others."""
 
 
 class Compared(Protocol):
@@ -24,8 +28,9 @@ class Compared(Protocol):
 
 def remarks(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence for each thing that a reader of the groups has to know; groups: as in `comparison.compare`."""
-    found = [f"negative transfer: {g['name']} is {g['negative_transfer']}" for g in groups if g["negative_transfer"]]
-    found += [f"{g['name']} averages over {g['averaged_over']}" for g in groups if g["averaged_over"]]
+    worse = [g for g in groups if g["negative_transfer"]]
+    found = _first([f"negative transfer: {g['name']} is {g['negative_transfer']}" for g in worse])
+    found += _first([f"{g['name']} averages over {g['averaged_over']}" for g in groups if g["averaged_over"]])
     stale = sum(g["stale"] for g in groups)
     if stale:
         found.append(f"{stale} run(s) made by other code than today's; rerun_stale=true runs them again")
@@ -59,7 +64,7 @@ def differing(members: Sequence[Compared], by: Sequence[str]) -> list[str]:
         first = together[0].settings[0]
         for m in together[1:]:
             for key, value in m.settings[0].items():
-                own = key in by or key.partition(".")[0] in tops or key in ("seed", "method")
+                own = key in by or key.partition(".")[0] in tops or key in (*SEEDS, "dataset.split_seed", "method")
                 if not own and key in first and first[key] != value and not _varies(key, together):
                     keys[key] = None
     return [f"compared groups differ also in {listed(sorted(keys))}"] if keys else []
@@ -67,3 +72,8 @@ def differing(members: Sequence[Compared], by: Sequence[str]) -> list[str]:
 
 def _varies(key: str, together: Sequence[Compared]) -> bool:
     return any(key in m.varying.values for m in together)
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - MOST_LINES
+    return lines if more <= 0 else [*lines[:MOST_LINES], f"… and {more} more groups like these"]

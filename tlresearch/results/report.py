@@ -179,9 +179,9 @@ def metrics(nested: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Whatever is no mapping, or an empty one, by its dotted name."""
+    """Whatever is no dictionary, or an empty one, by its dotted name."""
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if value and isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
