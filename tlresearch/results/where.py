@@ -58,9 +58,7 @@ def where(found: Sequence[dict[str, Any]], given: Sequence[str], keys: Keys) -> 
         keys.check("--where", condition.key)
         before, left = left, [r for r in left if condition.holds(keys.value(r, condition.key))]
         if before and not left:
-            values = {
-                text(condition.key, v): v for v in (keys.value(r, condition.key) for r in before) if v is not None
-            }
+            values = {text(condition.key, value): value for value in (keys.value(r, condition.key) for r in before)}
             others = " of those that the conditions before it leave" if len(before) < len(found) else ""
             there = listed(sorted(values, key=lambda name: sort_key(values[name])), 20)
             raise ConfigError(Problem("--where", f"{str(condition)!r}: no run{others}; values there: {there}"))
