@@ -204,14 +204,16 @@ def test_a_record_of_a_newer_schema_within_a_sweep(train, folder):
 
 
 def test_a_report_of_a_store_with_a_newer_record(train, capfd):
+    """It is said, and hides no other run."""
     from tlresearch.commands.main import main
 
-    run = train("steps=2").run
+    other, run = train("steps=2", "seed=1").run, train("steps=2").run
     (run.folder / "run.json").write_text(json.dumps({**record(run), "schema": 99}))
-    assert main(["report"]) == 2
-    err = capfd.readouterr().err
-    assert err.startswith("error: store: ")
-    assert err.count("\n") == 1
+    capfd.readouterr()
+    assert main(["report"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "" and f"{other.value:.4f}" in out
+    assert f"unreadable: runs/{run.identity}" in out and "was written by a newer tlresearch (schema 99" in out
 
 
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tlresearch.commands.groups import columns, value
 from tlresearch.commands.table import print_table
 from tlresearch.results.choosing import Choice, direction, is_oracle, value_text
+from tlresearch.results.columns import columns, value
 from tlresearch.results.report import best_first, titles
 
 

@@ -1,30 +1,54 @@
-"""`tlresearch report`: the runs of a store as a table or as JSON; one run in detail."""
+"""`tlresearch report`: the runs of a store compared, as a table or in other formats; one run in detail."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tlresearch.commands import choosing, details
-from tlresearch.commands.groups import columns, value
-from tlresearch.commands.table import print_table
+from tlresearch.commands import choosing, compared, details
 from tlresearch.config.errors import ConfigError, fail
 from tlresearch.results.choosing import choose
-from tlresearch.results.report import Group, best_first, groups, metrics, row as entry, rows, titles
+from tlresearch.results.comparison import compare
+from tlresearch.results.keys import Keys
+from tlresearch.results.report import Group, groups, metrics, row as entry, rows
 from tlresearch.results.runs import HEADLINE, Run
 from tlresearch.results.store import RECORD
+from tlresearch.results.where import where
+
+FORMATS = ("table", "json", *compared.FORMATS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what `tlresearch report` takes."""
     parser.add_argument("store", nargs="*", default=["runs"], help="stores (default: runs), or runs for their details")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        help="json: one object a run, or with --by or --pivot the comparison; comparison: groups, intervals and tests "
+        "as one JSON object; csv, markdown; latex: a document that pdflatex compiles",
+    )
     parser.add_argument(
         "--metric", help=f"a metric of the record by its dotted name (default: the runs' own, such as {HEADLINE})"
     )
+    parser.add_argument(
+        "--by",
+        metavar="KEY,…",
+        help="what makes the groups: columns (method, backbone, dataset, labels_per_class …) and dotted settings such "
+        "as dataset.labels_per_class (default: all settings but the seeds)",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="KEY=VALUE,…",
+        action="append",
+        default=[],
+        help="only those runs; =, !=, <, <=, >, >=; method=lora,probe is either; also metrics.… and cost.…",
+    )
+    parser.add_argument("--pivot", metavar="KEY", help="a column for each value of this key (--by: method otherwise)")
     parser.add_argument(
         "--select",
         metavar="METRIC",
@@ -37,40 +61,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prints the runs of the stores as a table or as JSON; of run folders their details."""
+    """Prints the runs of the stores as a table or in another format; of run folders their details."""
     places = [Path(place) for place in arguments.store]
     if any((place / RECORD).is_file() for place in places):
         return _details(places, arguments)
-    found = rows(places)
-    if arguments.select or arguments.over:
+    everything = rows(places)
+    keys = Keys(everything)
+    found = where(everything, arguments.where, keys)
+    grouped = arguments.by is not None or arguments.pivot is not None
+    if (arguments.select or arguments.over) and not grouped and arguments.format in ("table", "json"):
         return _choices(found, arguments)
-    if arguments.format == "json":
+    if arguments.format == "json" and not grouped:
         print(json.dumps(found, indent=1, default=str))
         return 0
     if not found:
-        print("no runs yet; `tlresearch train` makes one")
+        place = sys.stdout if arguments.format == "table" else sys.stderr
+        print("no runs yet; `tlresearch train` makes one", file=place)
         return 0
+    return _comparison(found, keys, arguments)
+
+
+def _comparison(found: list[dict[str, Any]], keys: Keys, arguments: argparse.Namespace) -> int:
+    by, over = _names(arguments.by), _over(arguments)
+    if arguments.pivot is not None and not by:
+        by = ["method"]
     shown = _shown(found, arguments)
-    if arguments.picture and len(shown) > 1:
-        fail("--picture", arguments.picture, f"shows one metric and these runs have {', '.join(shown)}; add --metric")
+    if len(shown) > 1 and (arguments.picture or arguments.format != "table"):
+        option, value = ("--picture", arguments.picture) if arguments.picture else ("--format", arguments.format)
+        fail(option, value, f"shows one metric and these runs have {', '.join(shown)}; add --metric")
     for i, metric in enumerate(shown):  # a table for each: an accuracy and an error have no order
-        print(end="\n" * (i > 0))
-        grouped = groups([row for row in found if arguments.metric or row["metric"] == metric], metric)
-        _print(grouped, metric)
-        _draw(grouped, metric, arguments)
+        of = [r for r in found if arguments.metric or r["metric"] == metric or (r["status"] != "done" and i == 0)]
+        of = [r for r in of if r["status"] == "done" or i == 0]
+        compared_runs = compare(
+            of, metric=metric, by=by, pivot=arguments.pivot, select=arguments.select, over=over, keys=keys
+        )
+        if arguments.format == "table":
+            print(end="\n" * (i > 0))
+            compared.show(compared_runs)
+        else:
+            form = "comparison" if arguments.format == "json" else arguments.format
+            print(compared.written(compared_runs, form), end="")
+        if arguments.picture:
+            _draw(groups(of, metric), metric, arguments)
     return 0
+
+
+def _names(given: str | None) -> list[str]:
+    return list(dict.fromkeys(key.strip() for key in (given or "").split(",") if key.strip()))
+
+
+def _over(arguments: argparse.Namespace) -> list[str]:
+    over = _names(arguments.over)
+    if bool(arguments.select) != bool(over):
+        example = "--select validation.accuracy --over optimizer.lr"
+        raise ConfigError(f"--select and --over go together: by which metric, and among the values of what? {example}")
+    return over
 
 
 def _shown(found: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> list[str]:
     """The metric asked for, or those that are the runs' own."""
-    return [arguments.metric] if arguments.metric else list(dict.fromkeys(row["metric"] for row in found))
+    done = [row for row in found if row["status"] == "done"]
+    return [arguments.metric] if arguments.metric else list(dict.fromkeys(row["metric"] for row in done or found))
 
 
 def _choices(found: list[dict[str, Any]], arguments: argparse.Namespace) -> int:
-    over = list(dict.fromkeys(key.strip() for key in (arguments.over or "").split(",") if key.strip()))
-    if not arguments.select or not over:
-        example = "--select validation.accuracy --over optimizer.lr"
-        raise ConfigError(f"--select and --over go together: by which metric, and among the values of what? {example}")
+    over = _over(arguments)
     having = [row for row in found if row["status"] == "done" and arguments.select in metrics(row["metrics"])]
     shown = _shown(having, arguments) or [HEADLINE]
     if len(shown) > 1:
@@ -94,9 +149,11 @@ def _draw(groups: list[Group], metric: str, arguments: argparse.Namespace, over:
 
 
 def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
-    if arguments.metric or arguments.picture or arguments.select or arguments.over:
-        reason = "--metric, --select, --over and --picture compare the runs of a store"
-        raise ConfigError(f"{reason}; leave them out, or name the store")
+    of_stores = ("metric", "by", "where", "pivot", "select", "over", "picture")
+    given = [name for name in of_stores if getattr(arguments, name)]
+    if given or arguments.format not in ("table", "json"):
+        names = ", ".join(f"--{name}" for name in given) or f"--format {arguments.format}"
+        raise ConfigError(f"{names}: compares the runs of a store; leave that out, or name the store")
     runs = [Run.load(folder) for folder in folders]
     if arguments.format == "json":
         print(json.dumps([entry(run) for run in runs], indent=1, default=str))
@@ -106,31 +163,3 @@ def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
             print(f"\n{run.folder}\n")
         details.show(run)
     return 0
-
-
-def _print(found: list[Group], metric: str) -> None:
-    done = best_first([group for group in found if group.n], metric)
-    title, varying, cells = columns(done, titles(done))
-    header = [*varying, metric, "n", "trainable", "train s", "selected by"]
-    body = [[*cell, *_numbers(group)] for cell, group in zip(cells, done, strict=True)]
-    if body:
-        print_table(header, body, title=title)
-    for group in found:
-        for row in group.rows:
-            if row["status"] != "done":
-                print(f"{row['status']}: {row['folder']}  {' '.join(row['overrides'])}  {row['error'] or ''}".rstrip())
-    stale = sum(row["stale"] for group in found for row in group.rows)
-    if stale:
-        print(f"* {stale} run(s) made by other code than today's; rerun_stale=true runs them again")
-
-
-def _numbers(group: Group) -> list[str]:
-    trainable, seconds = group.cost("parameters_trainable"), group.cost("seconds_train")
-    rule = group.first["selection"] or {}
-    return [
-        value(group),
-        str(group.n),
-        "" if trainable is None else f"{trainable:,.0f}",
-        "" if seconds is None else f"{seconds:.1f}",
-        f"{rule.get('rule', '')}{' (oracle)' if rule.get('oracle') else ''}",
-    ]

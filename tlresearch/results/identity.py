@@ -72,18 +72,23 @@ def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _without_paths(v) if isinstance(v, Mapping) else v for k, v in kept.items()}
 
 
-def source_hashes(config: Mapping[str, Any]) -> dict[str, str]:
-    """Component → hash of the file it is written in; "tlresearch" → hash of core, nn and training.
-
-    Hashed is what the code does: comments, docstrings and layout may change without making a run stale.
-    """
+def components(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Kind and name of every plugin that takes part in a run."""
     chosen = [
         (kind, config[kind]["name"]) for kind in ("backbone", "head", "dataset", "optimizer", "schedule", "selection")
     ]
     chosen += [("method", name) for name in config["method"]]
     chosen += [("predictor", config["predictor"]["name"])] if config["predictor"] is not None else []
+    return chosen
+
+
+def source_hashes(config: Mapping[str, Any]) -> dict[str, str]:
+    """Component → hash of the file it is written in; "tlresearch" → hash of core, nn and training.
+
+    Hashed is what the code does: comments, docstrings and layout may change without making a run stale.
+    """
     entries = index()
-    hashes = {f"{kind}.{name}": _hash([Path(entries[kind, name].file)]) for kind, name in chosen}
+    hashes = {f"{kind}.{name}": _hash([Path(entries[kind, name].file)]) for kind, name in components(config)}
     return {**hashes, "tlresearch": _framework()}
 
 

@@ -14,32 +14,42 @@ from tlresearch.config.errors import ConfigError, Problem, nearest
 from tlresearch.core.metrics import falls
 from tlresearch.results import store
 from tlresearch.results.identity import IRRELEVANT
-from tlresearch.results.runs import HEADLINE, Run, look_up
+from tlresearch.results.runs import HEADLINE, Current, Run, look_up, sound
+from tlresearch.results.statistics import half_width
 
 SEEDS = ("seed", "dataset.sample_seed")
 """Runs of one group differ in these."""
 
 
 def rows(stores: Iterable[Path]) -> list[dict[str, Any]]:
-    """One JSON object a run, failed and interrupted ones included; `value` is null where there is no number."""
-    found = []
+    """One JSON object a run, failed and interrupted ones included; `value` is null where there is no number.
+
+    What cannot be read (cut short, written by a newer tlresearch) is a row too, with the reason as its error.
+    """
+    found, current = [], Current()
     for place in stores:
         if not place.is_dir():
             raise ConfigError(
                 Problem("store", f"{str(place)!r}: no such folder; `tlresearch train store={place}` makes it")
             )
-        found += [row(Run(folder, record)) for folder, record in store.records(place)]
+        for folder in store.folders(place):
+            try:
+                record = store.read_record(folder)
+            except ConfigError as error:
+                record = {"status": "unreadable", "error": error.problems[0].message}
+            if record is not None:
+                found.append(row(Run(folder, sound(folder, record)), current))
     return found
 
 
-def row(run: Run) -> dict[str, Any]:
-    """What `report --format json` prints of a run."""
+def row(run: Run, current: Current | None = None) -> dict[str, Any]:
+    """What `report --format json` prints of a run. current: remembers the hashes of today's code from row to row."""
     config, value = run.config, run.value
     return {
         "identity": run.identity,
         "folder": str(run.folder),
         "status": run.status,
-        "stale": run.stale,
+        "stale": (current or Current()).stale(run.record),
         "backbone": look_up(config, "backbone.name"),
         "model": look_up(config, "backbone.model"),
         "weights": look_up(config, "backbone.weights"),
@@ -91,17 +101,40 @@ def groups(found: Sequence[dict[str, Any]], metric: str = HEADLINE) -> list[Grou
 
 def check_metric(key: str, metric: str, found: Sequence[dict[str, Any]]) -> None:
     """Raises ConfigError where there are metrics and none is the one asked for."""
+    if any(_found(r["metrics"], metric) is not None for r in found):
+        return
     known = {name for r in found for name in metrics(r["metrics"])}
-    if metric not in known and known:
+    if known:
         names = {name for name in known if not name.startswith("class.")}  # one a class would drown the others
         raise ConfigError(Problem(key, f"{metric!r}: no run has it; {nearest(metric, names)}"))
 
 
 def group(members: list[dict[str, Any]], metric: str) -> Group:
     """Those runs as one group, with the mean of a metric over the ones that are done and have it."""
-    values = [v for r in members if r["status"] == "done" and (v := metrics(r["metrics"]).get(metric)) is not None]
+    values = [value for r in members if (value := number(r, metric)) is not None]
     mean = sum(values) / len(values) if values else None
     return Group(members, len(values), mean, interval(values))
+
+
+def number(r: Mapping[str, Any], metric: str) -> float | None:
+    """A metric of a run by its dotted name; None where it is not done, lacks it, or has no finite number there."""
+    if r["status"] != "done":
+        return None
+    value = _found(r["metrics"], metric)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
+
+
+def _found(nested: Mapping[str, Any], name: str) -> Any:
+    """The leaf of that dotted name; keys may hold dots themselves."""
+    if name in nested:
+        return nested[name]
+    for key, inner in nested.items():
+        if isinstance(inner, Mapping) and name.startswith(f"{key}."):
+            value = _found(inner, name[len(key) + 1 :])
+            if value is not None:
+                return value
+    return None
 
 
 def best_first(found: Sequence[Group], metric: str) -> list[Group]:
@@ -112,14 +145,7 @@ def best_first(found: Sequence[Group], metric: str) -> list[Group]:
 
 def interval(values: Sequence[float]) -> float | None:
     """Half the width of the 95 % confidence interval of the mean, t(n−1) · s / √n; None for fewer than two values."""
-    n = len(values)
-    if n < 2:
-        return None
-    from scipy.stats import t
-
-    mean = sum(values) / n
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
-    return float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return half_width(values)
 
 
 def shared(r: Mapping[str, Any], over: Collection[str] = ()) -> str:
@@ -128,20 +154,22 @@ def shared(r: Mapping[str, Any], over: Collection[str] = ()) -> str:
     over: dotted keys of the configuration. What does not change the numbers (devices, budget …) does not count. Data
     and weights count by their content, unless it is chosen among or another sample of rows is drawn for each seed.
     """
-    settings = dict(_settings(r, over))
+    found = dict(settings(r, over))
     parts = {key.partition(".")[0] for key in over}
-    drawn = "dataset" in parts or settings.get("dataset.labels_per_class") is not None
+    drawn = "dataset" in parts or found.get("dataset.labels_per_class") is not None
     content = r.get("fingerprint", {})
     known = [None if drawn else content.get("data"), None if "backbone" in parts else content.get("weights")]
     order = [] if "method" in over else [name for name in r["config"].get("method", {}) if name != EVERYTHING]
-    return json.dumps([sorted(settings.items()), order, known], default=str)
+    return json.dumps([sorted(found.items()), order, known], default=str)
 
 
-def _settings(r: Mapping[str, Any], over: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
+def settings(r: Mapping[str, Any], over: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
     """Every setting that may change the numbers, by its dotted name, without the seeds and without `over`."""
-    left_out = [*SEEDS, *IRRELEVANT, f"method.{EVERYTHING}", *over]
-    for key, value in leaves(r.get("config", {})):
-        if not any(f"{key}.".startswith(f"{name}.") for name in left_out):
+    left_out = [*SEEDS, f"method.{EVERYTHING}", *over]
+    whole = tuple(f"{name}." for name in left_out)
+    config = {key: value for key, value in r.get("config", {}).items() if key not in IRRELEVANT}
+    for key, value in leaves(config):
+        if key not in left_out and not key.startswith(whole):
             yield key, value
 
 
@@ -151,29 +179,28 @@ def metrics(nested: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Whatever is no mapping, or an empty one, by its dotted name."""
+    """Whatever is no dictionary, or an empty one, by its dotted name."""
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if value and isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
 
-def titles(groups: Sequence[Group], *, heads: bool = False, over: Collection[str] = ()) -> list[str]:
+def titles(
+    groups: Sequence[Group], *, heads: bool = False, over: Collection[str] = (), pretrained: bool | None = None
+) -> list[str]:
     """What each group is called: its methods, and "scratch" where it lacks the pretrained weights that others have.
 
     Groups that would be called the same are told apart by the settings in which they differ, those of `over` aside.
-    heads: adds the head where it is not the one that most groups have.
+    heads: adds the head where it is not the one that most groups have. pretrained: whether there are such others; null:
+    as these groups say.
     """
     usual = Counter(group.first["head"] for group in groups).most_common(1)
-    pretrained = any(group.first["weights"] not in (None, "none") for group in groups)
+    pretrained = has_pretrained(group.first for group in groups) if pretrained is None else pretrained
     found = []
     for group in groups:
-        row = group.first
-        parts = [name for name in row["method"] if name != "finetune"]
-        if pretrained and row["weights"] == "none":
-            parts.insert(0, "scratch")
-        name = row["predictor"] or "+".join(parts) or "finetune"
+        row, name = group.first, method_name(group.first, pretrained)
         rare = heads and row["head"] != usual[0][0] and not row["predictor"]
         found.append(f"{name}, {row['head']}" if rare else name)
     columns = ("dataset", "backbone", "model", "labels_per_class", *(() if heads else ("head", "weights")))
@@ -186,12 +213,25 @@ def titles(groups: Sequence[Group], *, heads: bool = False, over: Collection[str
     return found
 
 
+def has_pretrained(found: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a run among them began with pretrained weights; only then is another one "scratch"."""
+    return any(r["weights"] not in (None, "none") for r in found)
+
+
+def method_name(r: Mapping[str, Any], pretrained: bool) -> str:
+    """What a run did: its predictor, or its methods, with "scratch" in front where others have pretrained weights."""
+    parts = [name for name in r["method"] if name != EVERYTHING]
+    if pretrained and r["weights"] == "none" and not look_up(r, "config.init_from"):
+        parts.insert(0, "scratch")
+    return r["predictor"] or "+".join(parts) or EVERYTHING
+
+
 def differences(found: Sequence[Mapping[str, Any]], over: Collection[str] = ()) -> list[list[str]]:
     """For each run the settings in which it differs from others of them, `over` and the seeds aside: "steps=100"."""
-    settings = [dict(_settings(r, over)) for r in found]
-    for values, r in zip(settings, found, strict=True):
+    all_settings = [dict(settings(r, over)) for r in found]
+    for values, r in zip(all_settings, found, strict=True):
         values |= {name: str(content)[:8] for name, content in r.get("fingerprint", {}).items()}
-    texts = [{key: str(value) for key, value in values.items()} for values in settings]
+    texts = [{key: str(value) for key, value in values.items()} for values in all_settings]
     keys = dict.fromkeys(key for values in texts for key in values)
     varying = [key for key in keys if len({values.get(key) for values in texts}) > 1]
     told = [key for key in varying if key not in ("data", "weights")] or varying

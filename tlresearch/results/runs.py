@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlresearch.config.errors import ConfigError, Problem
 from tlresearch.results import store
-from tlresearch.results.identity import source_hashes
+from tlresearch.results.identity import components, source_hashes
 
 if TYPE_CHECKING:
     from tlresearch.core.model import Model
@@ -71,15 +71,13 @@ class Run:
     @property
     def value(self) -> float:
         """The headline metric; NaN where the run is not done."""
-        return float(look_up(self.metrics, self.metric, float("nan")))
+        found = look_up(self.metrics, self.metric)
+        return float(found) if isinstance(found, int | float) else float("nan")
 
     @property
     def stale(self) -> bool:
         """Whether the code that made it has changed since (its components, or the training code)."""
-        try:
-            return bool(self.record.get("sources") != source_hashes(self.config))
-        except (KeyError, ConfigError):
-            return True  # a component that is gone cannot be the same
+        return Current().stale(self.record)
 
     @cached_property
     def spec(self) -> Spec:
@@ -131,6 +129,39 @@ class Run:
         device = choose_device(accelerator)
         rows = named(inputs, self.spec)
         return predict(self.model, self.spec, rows, batch_size=batch_size, device=device, on_error=on_error)
+
+
+class Current:
+    """The hashes of today's code, each combination of components hashed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+
+    def stale(self, record: Mapping[str, Any]) -> bool:
+        """Whether the code that made a record has changed since (its components, or the training code)."""
+        try:
+            chosen = tuple(components(record.get("config", {})))
+            if chosen not in self._known:
+                self._known[chosen] = source_hashes(record["config"])
+        except (KeyError, TypeError, AttributeError, ConfigError):
+            return True  # a component that is gone, or was never written down, cannot be the same
+        return bool(record.get("sources") != self._known[chosen])
+
+
+def sound(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record whose parts are of the kinds that readers count on; others are dropped, or the run named unreadable."""
+    kinds = {"config": dict, "metrics": dict, "cost": dict, "overrides": list, "metric": str, "selection": dict}
+    found = {name: part for name, part in record.items() if isinstance(part, kinds.get(name, object))}
+    damaged = [name for name in kinds if record.get(name) is not None and name not in found]
+    found["config"] = config = dict(found.get("config", {}))
+    if not isinstance(config.get("method", {}), Mapping):
+        damaged.append("config.method")
+        del config["method"]
+    found |= {"identity": str(record.get("identity", folder.name)), "status": str(record.get("status", "unreadable"))}
+    if damaged or (found["status"] == "done" and not config):
+        said = f"unreadable record: {', '.join(damaged) or 'config'} is not as it was written"
+        found |= {"status": "unreadable", "error": record.get("error") or said}
+    return found
 
 
 def look_up(values: Mapping[str, Any], key: str, default: Any = None) -> Any:

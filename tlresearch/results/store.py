@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        return {"identity": folder.name, "status": "failed", "error": f"unreadable record: {error}", "schema": SCHEMA}
+        return _unreadable(folder, str(error))
+    except RecursionError:
+        return _unreadable(folder, "nested too deeply")
+    if not isinstance(record, dict) or not isinstance(record.get("schema", 0), int):
+        return _unreadable(folder, "it is no record of a run")
     if record.get("schema", 0) > SCHEMA:
         raise ConfigError(
             Problem(
@@ -34,6 +38,10 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if record.get("status") == "running" and lock.holder(folder, touch=False) is None:
         record["status"] = "interrupted"
     return record
+
+
+def _unreadable(folder: Path, reason: str) -> dict[str, Any]:
+    return {"identity": folder.name, "status": "failed", "error": f"unreadable record: {reason}", "schema": SCHEMA}
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -61,13 +69,12 @@ def seconds_before(folder: Path) -> float:
     return float(record.get("cost", {}).get("seconds_total", 0.0))
 
 
-def records(store: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every run of a store with its record, in order of identity."""
-    for folder in sorted(store.iterdir()) if store.is_dir() else ():
-        if (folder / RECORD).exists():
-            record = read_record(folder)
-            if record is not None:
-                yield folder, record
+def folders(store: Path) -> list[Path]:
+    """Every folder of a store that may hold a run, in order of identity; none where there is no store."""
+    if not store.is_dir():
+        return []
+    with os.scandir(store) as entries:
+        return [store / name for name in sorted(entry.name for entry in entries if entry.is_dir())]
 
 
 def writable(store: Path) -> None:

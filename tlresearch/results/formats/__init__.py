@@ -1,0 +1,1 @@
+"""Formats of a comparison: one module each."""
