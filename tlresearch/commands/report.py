@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tlresearch.commands import choosing, details
+from tlresearch.commands import choosing, details, page
 from tlresearch.commands.table import print_table
 from tlresearch.config.errors import ConfigError, fail
 from tlresearch.results.choosing import choose
@@ -21,7 +21,7 @@ from tlresearch.results.store import RECORD
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what `tlresearch report` takes."""
     parser.add_argument("store", nargs="*", default=["runs"], help="stores (default: runs), or runs for their details")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--format", choices=("table", "json", "html"), default="table")
     parser.add_argument(
         "--metric", help=f"a metric of the record by its dotted name (default: the runs' own, such as {HEADLINE})"
     )
@@ -34,10 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--picture", metavar="STEM", help="draws the metric against labels and against cost into STEM.png and STEM.svg"
     )
+    page.add_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Prints the runs of the stores as a table or as JSON; of run folders their details."""
+    page.check(arguments)
     places = [Path(place) for place in arguments.store]
     if any((place / RECORD).is_file() for place in places):
         return _details(places, arguments)
@@ -47,6 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print(json.dumps(found, indent=1, default=str))
         return 0
+    if arguments.format == "html":
+        return page.show(found, _shown(found, arguments) or [HEADLINE], arguments.output)
     if not found:
         print("no runs yet; `tlresearch train` makes one")
         return 0
@@ -97,6 +101,8 @@ def _details(folders: list[Path], arguments: argparse.Namespace) -> int:
     if arguments.metric or arguments.picture or arguments.select or arguments.over:
         reason = "--metric, --select, --over and --picture compare the runs of a store"
         raise ConfigError(f"{reason}; leave them out, or name the store")
+    if arguments.format == "html":
+        fail("--format", arguments.format, "shows the runs of a store; name the store, or use --format table or json")
     runs = [Run.load(folder) for folder in folders]
     if arguments.format == "json":
         print(json.dumps([entry(run) for run in runs], indent=1, default=str))
