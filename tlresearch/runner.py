@@ -181,6 +181,7 @@ def record_run(
         if writes:
             _announce(record, config)
         results = work(prepared.folder)
+        trackers.conclude(results["metrics"])
     except BaseException as error:
         full = disk_error(prepared.folder, error)
         interrupted = full is not None or isinstance(error, (KeyboardInterrupt, SystemExit, Spent))

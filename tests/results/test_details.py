@@ -19,8 +19,9 @@ from tlresearch import Run
 from tlresearch.commands.main import main
 from tlresearch.core.rows import Rows
 from tlresearch.core.types import Spec, Stage, Stream, Task
-from tlresearch.results.details import Details, details, one_line
+from tlresearch.results.details import Details, details
 from tlresearch.results.pictures import draw_confusion, write
+from tlresearch.results.text import one_line
 
 LABELS = ("late $x_1", "où <b>\nest", "好 🙂")
 QUICK = ["backbone=mlp", "backbone.width=8", "steps=4", "accelerator=cpu"]

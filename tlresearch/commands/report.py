@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tlresearch.commands import choosing, compared, details
+from tlresearch.commands import choosing, compared, details, page
 from tlresearch.config.errors import ConfigError, fail
 from tlresearch.results.choosing import choose
 from tlresearch.results.comparison import compare
@@ -19,7 +19,7 @@ from tlresearch.results.runs import HEADLINE, Run
 from tlresearch.results.store import RECORD
 from tlresearch.results.where import where
 
-FORMATS = ("table", "json", *compared.FORMATS)
+FORMATS = ("table", "json", *compared.FORMATS, "html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=FORMATS,
         default="table",
         help="json: one object a run, or with --by or --pivot the comparison; comparison: groups, intervals and tests "
-        "as one JSON object; csv, markdown; latex: a document that pdflatex compiles",
+        "as one JSON object; csv, markdown; latex: a document that pdflatex compiles; html: one page",
     )
     parser.add_argument(
         "--metric", help=f"a metric of the record by its dotted name (default: the runs' own, such as {HEADLINE})"
@@ -58,10 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--picture", metavar="STEM", help="draws the metric against labels and against cost into STEM.png and STEM.svg"
     )
+    page.add_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Prints the runs of the stores as a table or in another format; of run folders their details."""
+    page.check(arguments)
     places = [Path(place) for place in arguments.store]
     if any((place / RECORD).is_file() for place in places):
         return _details(places, arguments)
@@ -74,6 +76,10 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.format == "json" and not grouped:
         print(json.dumps(found, indent=1, default=str))
         return 0
+    if arguments.format == "html":
+        options = {"by": _names(arguments.by), "pivot": arguments.pivot, "select": arguments.select}
+        shown = _shown(found, arguments) or [HEADLINE]
+        return page.show(found, shown, arguments.output, **options, over=_over(arguments), keys=keys)
     if not found:
         place = sys.stdout if arguments.format == "table" else sys.stderr
         print("no runs yet; `tlresearch train` makes one", file=place)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tlresearch.core.types import Stream, Task
 from tlresearch.results.runs import Run, look_up
+from tlresearch.results.text import one_line
 from tlresearch.training.evaluate import class_metrics
 from tlresearch.training.logits import LOGITS, Answers, read_logits
 
@@ -260,9 +261,3 @@ def shown(value: float | None) -> str:
 
 def _line(mistake: Mistake | LargeError) -> str:
     return one_line(mistake.text or f"row {mistake.index}", 100)
-
-
-def one_line(text: str, most: int) -> str:
-    """The text on one line of up to `most` characters, without what moves the cursor or turns the reading direction."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text[: 8 * most]).split())
-    return plain if len(plain) <= most else plain[: most - 1] + "…"

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlresearch.nn.images import to_pil
-from tlresearch.results.details import View, one_line, write_mistakes
+from tlresearch.results.details import View, write_mistakes
 from tlresearch.results.figures import COLOURS, figure, save
+from tlresearch.results.text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

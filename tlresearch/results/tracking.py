@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tlresearch.config.build import build
 from tlresearch.config.errors import ConfigError
 from tlresearch.core.tracker import RunInfo, Tracker
+
+FINAL = ("test", "domain", "stage", "forgetting")
+"""What of a finished run's metrics goes to the trackers. Of its classes they would have a curve each, of one point."""
 
 
 class Trackers:
@@ -18,6 +21,7 @@ class Trackers:
         chosen = {"jsonl": {}, **config["tracker"]} if writes else {}
         self.waiting: list[tuple[str, Tracker]] = [(n, build("tracker", {**o, "name": n})) for n, o in chosen.items()]
         self.trackers: list[Tracker] = []
+        self.step = 0
 
     def start(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
         """Starts each tracker that has not started; a mistake in its options names it."""
@@ -31,10 +35,26 @@ class Trackers:
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Passes the numbers on to all that have started."""
+        self.step = step
         for tracker in self.trackers:
             tracker.log(values, step)
+
+    def conclude(self, metrics: Mapping[str, Any]) -> None:
+        """Passes on the numbers of a finished run, "test/accuracy" and the like, at its last step."""
+        final = dict(_numbers({name: metrics[name] for name in FINAL if name in metrics}))
+        if final:
+            self.log(final, self.step)
 
     def finish(self) -> None:
         """Ends all that have started."""
         for tracker in self.trackers:
             tracker.finish()
+
+
+def _numbers(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Each number by its path; what is no number (recall of a class without rows) is left out."""
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}/")
+        elif value is not None:
+            yield prefix + name, value
