@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tlresearch.commands import choosing, details
+from tlresearch.commands import choosing, details, roi
 from tlresearch.commands.groups import columns, value
 from tlresearch.commands.table import print_table
 from tlresearch.config.errors import ConfigError, fail
@@ -21,7 +21,7 @@ from tlresearch.results.store import RECORD
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what `tlresearch report` takes."""
     parser.add_argument("store", nargs="*", default=["runs"], help="stores (default: runs), or runs for their details")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--format", choices=("table", "json", "markdown"), default="table")
     parser.add_argument(
         "--metric", help=f"a metric of the record by its dotted name (default: the runs' own, such as {HEADLINE})"
     )
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--picture", metavar="STEM", help="draws the metric against labels and against cost into STEM.png and STEM.svg"
     )
+    roi.add_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -42,6 +43,10 @@ def main(arguments: argparse.Namespace) -> int:
     if any((place / RECORD).is_file() for place in places):
         return _details(places, arguments)
     found = rows(places)
+    if arguments.roi:
+        return roi.main(found, arguments)
+    if arguments.format == "markdown":
+        fail("--format", arguments.format, "only --roi comes as a document here")
     if arguments.select or arguments.over:
         return _choices(found, arguments)
     if arguments.format == "json":

@@ -1,4 +1,4 @@
-"""How long a command may compute: `budget.seconds`, or `budget.usd` at the hour price of the device used, from its start on."""
+"""How long a command may compute from its start on: `budget.seconds`, or `budget.usd` at the device's hour price."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def usd(config: Mapping[str, Any], seconds: float, device: str, count: int = 1) 
     """
     (name,) = hour_prices(device)
     price = config["prices"][name]
-    return {} if price is None else {"usd": seconds / 3600 * price * (config["num_nodes"] if device == "cpu" else count)}
+    count = config["num_nodes"] if device == "cpu" else count
+    return {} if price is None else {"usd": seconds / 3600 * price * count}
 
 
 def _hourly(config: Mapping[str, Any]) -> float:
