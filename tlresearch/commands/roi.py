@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what belongs to `report --roi`."""
     group = parser.add_argument_group("what transfer saves")
     group.add_argument("--roi", action="store_true", help="labels, $ and Pareto front, from runs over labels a class")
-    group.add_argument("--price", action="append", default=[], metavar="NAME=USD", help="as prices.NAME: usd_per_label=.5")
+    group.add_argument("--price", action="append", default=[], metavar="NAME=USD", help="as prices.NAME has it")
     group.add_argument("--engineer-days", action="append", default=[], metavar="ARM=DAYS", help="arm: as in the table")
     group.add_argument("--max-seconds-per-prediction", type=float, metavar="S", help="nothing slower is recommended")
     group.add_argument("--max-bytes", type=float, metavar="BYTES", help="a larger network (float32) is not recommended")

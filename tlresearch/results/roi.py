@@ -19,7 +19,7 @@ PRICES = ("usd_per_gpu_hour", "usd_per_cpu_hour", "usd_per_label", "usd_per_engi
 
 
 class Terms(NamedTuple):
-    """What is asked. prices: name of PRICES → $, before those of the runs; days: arm → engineer's days; limits or None."""
+    """What is asked. prices: name of PRICES → $, before the runs'; days: arm → engineer's days; limits or None."""
 
     metric: str
     prices: Mapping[str, float] = {}

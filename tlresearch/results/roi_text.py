@@ -119,13 +119,13 @@ def markdown(result: Mapping[str, Any], command: str, picture: str | None) -> st
 
 
 EXPLAINED = (
-    "- factor: labels that training from scratch needs for the same value, by those that the arm had. Scratch's means are",
-    "  made monotone and interpolated linearly on the logarithm of labels, never continued: `>` or `<` stands for what",
+    "- factor: labels that training from scratch needs for the same value, by those that the arm had. Scratch's means",
+    "  are made monotone and interpolated linearly on the logarithm of labels, never continued: `>` or `<` stands for what",
     "  lies outside the range. In brackets: 95 %, by resampling the seeds that both have, the same ones on both sides.",
     "- ±: half the 95 % interval over seeds, Student's t.",
     "- What is saved beyond the range is reckoned with scratch's most labels: a lower bound.",
-    "- $: labels of training rows, computing and engineering, each where it has a price. Validation and test rows, which",
-    "  every arm needs alike, are not counted.",
+    "- $: labels of training rows, computing and engineering, each where it has a price. Validation and test rows,",
+    "  which every arm needs alike, are not counted.",
     "- bytes: the whole network in float32, whatever part of it the run has kept. s a prediction: one row alone,",
     "  preprocessing not counted.",
     "- Recommended is the cheapest that lies within the 95 % interval of the best that fits.",
