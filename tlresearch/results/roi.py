@@ -130,7 +130,7 @@ class _Setting:
         efficiency = self._efficiency()
         advised = self._advised(points, cost)
         found = {
-            "name": self.name, "prices": self.prices, "cost": cost, "scratch": self.scratch, "points": points,
+            "name": self.name, "prices": self.prices, "cost": cost, "scratch": self.scratch, "flat": self._flat(), "points": points,
             "efficiency": efficiency, "marginal": marginal,
             "recommended": None if advised is None else {key: advised[key] for key in ("arm", "labels", "value", cost)},
             "unfit": [f"{p['arm']} with {p['labels']:g} labels: {p['unfit']}" for p in points if p["unfit"]],
@@ -177,6 +177,21 @@ class _Setting:
         if any(entry["seeds"] < 2 for entry in found):
             self.notes.append("fewer than two seeds in common: no interval of the factor")
         return found
+
+    def _flat(self) -> bool:
+        """Whether scratch is no better with its most labels than with its fewest, by both 95 % intervals together."""
+        points = self.arms.get(self.scratch or "", [])
+        if len(points) < 2 or points[0]["half"] is None or points[-1]["half"] is None:
+            return False
+        gain = self.sign * (points[-1]["value"] - points[0]["value"])
+        flat = bool(gain <= points[0]["half"] + points[-1]["half"])
+        if flat:
+            told = f"{points[0]['value']:.4f} with {points[0]['labels']:g} labels, {points[-1]['value']:.4f} with"
+            self.notes.append(
+                f"{self.scratch} does not improve with labels ({told} {points[-1]['labels']:g}): it was trained too "
+                "shortly or labels are too few, and a bound on the factor says little"
+            )
+        return flat
 
     def _worth(self, curve: Mapping[float, Any], p: Mapping[str, Any], factor: returns.Factor) -> dict[str, Any]:
         """The factor as JSON and, where scratch gets there (or at its most labels, as a bound), what that saves."""

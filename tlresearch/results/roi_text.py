@@ -18,6 +18,8 @@ def _labels(found: Mapping[str, Any], metric: str, sign: float) -> str:
         return "How many labels transfer saves cannot be said: nothing comparable was trained from scratch."
     entry = _told(found, sign)
     start = f"With {entry['labels']:g} labels, {entry['arm']} reaches a {metric} of {number(entry['value'])}"
+    if found["flat"]:
+        return f"{start}; training from scratch did not improve with labels here, so it is no fair reference."
     most, times = f"{entry['needed']:.0f} labels", f"{factor(entry)} times as many"
     if entry["side"] == "above":
         return f"{start}; training from scratch does not get there with {most}, {entry['factor']:.1f} times as many."
@@ -38,6 +40,8 @@ def _worth(found: Mapping[str, Any], sign: float) -> str:
         return "There is no saving to put a price on."
     saved, at_least = entry["saved"], "at least " if entry["side"] == "above" else ""
     kinds = {"annotation": "usd_labels", "computing": "usd_compute", "engineering": "usd_engineering"}
+    if found["flat"]:
+        return "So no saving is claimed; the table's bounds hold for this length of training alone."
     start = f"That saves {at_least}{saved['labels']:.0f} labels"
     parts = [_part(kind, saved[key]) for kind, key in kinds.items() if saved[key] is not None]
     if not parts:
@@ -67,7 +71,7 @@ def _advice(found: Mapping[str, Any], sign: float) -> str:
         more = "nothing that was measured and fits is better"
     else:
         name = f"{best['arm']} with {best['labels']:g} labels ({number(best['value'])})"
-        more = f"the best, {name}, cannot be told from it by these seeds"
+        more = f"it lies within the 95 % interval of the best, {name}"
     unfit = f"; left out for the limits: {len(found['unfit'])} of {len(found['points'])}" if found["unfit"] else ""
     return f"{start}; {more}{unfit}."
 
@@ -120,9 +124,9 @@ def markdown(result: Mapping[str, Any], command: str, picture: str | None) -> st
 
 EXPLAINED = (
     "- factor: labels that training from scratch needs for the same value, by those that the arm had. Scratch's means",
-    "  are made monotone and interpolated linearly on the logarithm of labels, never continued: `>` or `<` stands for what",
+    "  are made monotone and interpolated linearly on the logarithm of labels, never continued: `>` or `<` is what",
     "  lies outside the range. In brackets: 95 %, by resampling the seeds that both have, the same ones on both sides.",
-    "- ±: half the 95 % interval over seeds, Student's t.",
+    "- plus-minus: half the 95 % interval over seeds, Student's t.",
     "- What is saved beyond the range is reckoned with scratch's most labels: a lower bound.",
     "- $: labels of training rows, computing and engineering, each where it has a price. Validation and test rows,",
     "  which every arm needs alike, are not counted.",
