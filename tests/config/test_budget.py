@@ -98,6 +98,7 @@ def test_what_a_machine_finds_by_itself_needs_its_own_price(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
-    with pytest.raises(ConfigError, match=r"budget\.usd: 2: this machine computes on cuda; give prices.usd_per_gpu_hour"):
+    message = r"budget\.usd: 2: this machine computes on cuda; give prices.usd_per_gpu_hour"
+    with pytest.raises(ConfigError, match=message):
         Budget(config(dollars=2, price=1, accelerator="auto"))
     assert not Budget(config(dollars=2, gpu=1, accelerator="auto")).spent()

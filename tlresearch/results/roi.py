@@ -130,7 +130,8 @@ class _Setting:
         efficiency = self._efficiency()
         advised = self._advised(points, cost)
         found = {
-            "name": self.name, "prices": self.prices, "cost": cost, "scratch": self.scratch, "flat": self._flat(), "points": points,
+            "name": self.name, "prices": self.prices, "cost": cost, "scratch": self.scratch, "flat": self._flat(),
+            "points": points,
             "efficiency": efficiency, "marginal": marginal,
             "recommended": None if advised is None else {key: advised[key] for key in ("arm", "labels", "value", cost)},
             "unfit": [f"{p['arm']} with {p['labels']:g} labels: {p['unfit']}" for p in points if p["unfit"]],

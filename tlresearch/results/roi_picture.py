@@ -12,13 +12,15 @@ from tlresearch.results.figures import COLOURS, MARKERS, figure, save
 def draw(result: Mapping[str, Any], stem: Path) -> list[Path]:
     """Writes stem.png and stem.svg: a row a setting. Grey line: the front; hollow: does not fit the limits."""
     settings = result["settings"]
+    names = sorted({point["arm"] for found in settings for point in found["points"]})
     sheet = figure(10, 3.8 * len(settings))
     panels = sheet.subplots(len(settings), 2, squeeze=False)
     for (left, right), found in zip(panels, settings, strict=True):
         arms: dict[str, list[dict[str, Any]]] = {}
         for point in found["points"]:
             arms.setdefault(point["arm"], []).append(point)
-        for i, (name, points) in enumerate(arms.items()):
+        for name, points in sorted(arms.items()):
+            i = names.index(name)  # the same colour in every row
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "capsize": 3}
             half = [p["half"] or 0.0 for p in points]
             values = [p["value"] for p in points]
@@ -33,8 +35,12 @@ def draw(result: Mapping[str, Any], stem: Path) -> list[Path]:
         right.plot(*zip(*front, strict=True), color="0.6", linewidth=1, zorder=0)
         for axes, what in ((left, "labels"), (right, f"{_UNITS[found['cost']]} (numbers: labels; grey: Pareto front)")):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
             axes.set_xlabel(what)
             axes.grid(alpha=0.3)
+        ticks = sorted({max(point["labels"], 0.5) for point in found["points"]})
+        left.set_xticks(ticks, [f"{n:g}" for n in ticks])
         left.set_ylabel(result["metric"])
         left.set_title(found["name"], loc="left", fontsize="medium", parse_math=False)
         handles, labels = left.get_legend_handles_labels()
