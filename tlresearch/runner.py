@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from tlresearch.results.announcement import announce
 from tlresearch.results.claim import Claim, RunFailed, claimed, disk_error, existing, refuse_busy, unwritable
 from tlresearch.results.description import lines, row, warnings
 from tlresearch.results.environment import device, device_line
+from tlresearch.results.expense import Energy, peak_device_memory
 from tlresearch.results.identity import identity
 from tlresearch.results.record import description, first_record, now
 from tlresearch.results.runs import Run
@@ -133,6 +135,7 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
 def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Sequence[str]) -> Run:
     """Trains in this process, which is the only one or one rank of several; rank 0 alone writes."""
     from tlresearch.core.seeding import reseed
+    from tlresearch.results.latency import run_timed
     from tlresearch.training.session import Session
 
     fabric = launch.make_fabric(config)
@@ -146,7 +149,9 @@ def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
         with launch.determinism(config["deterministic"]):
             work = Work(config, prepared.stream, fabric, prepared.rates, trackers.log)
             with claimed(prepared.folder, config, fabric.is_global_zero) as claim:
-                made = claim.found or record_run(prepared, config, overrides, fabric, trackers, claim, work.run)
+                made = claim.found or record_run(
+                    prepared, config, overrides, fabric, trackers, claim, partial(run_timed, work)
+                )
                 fabric.barrier()  # the record is there for every rank: a run that starts from it may follow
                 return made
     finally:
@@ -166,7 +171,7 @@ def record_run(
     writes = fabric.is_global_zero
     record = first_record(prepared, config, overrides)
     earlier = store.seconds_before(prepared.folder)
-    start = time.perf_counter() - earlier
+    start, energy = time.perf_counter() - earlier, Energy(fabric.device)
     if writes:
         record["data"]["description"] = description(prepared)
         record["hardware"] = {**record["hardware"], "device": device(fabric)}
@@ -202,7 +207,10 @@ def record_run(
     files = [f for f in prepared.folder.rglob("*") if f.is_file() and f.name != lock.LOCK] if writes else []
     size = sum(file.stat().st_size for file in files)
     seconds = time.perf_counter() - start + results["cost"].get("seconds_total", 0.0)  # what it did with other runs
-    cost = {**results["cost"], "seconds_total": seconds, **usd(config, seconds), "bytes_on_disk": size}
+    spent = usd(config, seconds, fabric.device.type, fabric.world_size)
+    alone = not earlier and "seconds_total" not in results["cost"]  # or else part of the work was not watched
+    measured = {**(energy.joules() if alone else {}), **peak_device_memory(fabric.device)}
+    cost = {**results["cost"], **measured, "seconds_total": seconds, **spent, "bytes_on_disk": size}
     save(**{**results, "cost": cost}, status="done", error=None)
     if writes:
         (prepared.folder / "state.safetensors").unlink(missing_ok=True)

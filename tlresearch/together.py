@@ -158,7 +158,9 @@ class _Joined(NamedTuple):
 
     def finish(self, folder: Path) -> Mapping[str, Any]:
         """What is left of the run's work once its steps are taken."""
-        results = self.member.session.run(folder)
+        from tlresearch.results.latency import run_timed
+
+        results = run_timed(self.member.session, folder)
         self.log.flush()  # a run begins its history anew
         before = sum(results["cost"].get(f"seconds_{phase}", 0.0) for phase in ("prepare", "features", "train"))
         return {**results, "cost": {**results["cost"], "seconds_total": before}}

@@ -16,7 +16,7 @@ CONFIG = {
     "rerun_stale": False,
     "keep": [],
     "budget": {"seconds": None, "usd": None},
-    "prices": {"usd_per_hour": None},
+    "prices": {},
 }
 
 

@@ -77,7 +77,7 @@ def state(folder):
     return read
 
 
-@pytest.mark.parametrize("given", [("budget.seconds=30",), ("budget.usd=30", "prices.usd_per_hour=3600")])
+@pytest.mark.parametrize("given", [("budget.seconds=30",), ("budget.usd=30", "prices.usd_per_cpu_hour=3600")])
 def test_a_sweep_stops_goes_on_and_ends_as_if_it_had_not(train, state, folder, tensors, history, clock, given):
     first = train(*SWEEP, *given)
     assert first.code == 0
@@ -161,7 +161,7 @@ def test_several_ranks_stop_together_and_go_on(train, plugin, folder, tensors):
 
 
 def test_costs_are_in_the_record(train):
-    cost = train("steps=2", "prices.usd_per_hour=2.5").run.cost
+    cost = train("steps=2", "prices.usd_per_cpu_hour=2.5", "prices.usd_per_gpu_hour=9").run.cost
     assert cost["usd"] == pytest.approx(cost["seconds_total"] / 3600 * 2.5)
     assert "usd" not in train("steps=3").run.cost
 
@@ -170,8 +170,9 @@ def test_costs_are_in_the_record(train):
     ("override", "message"),
     [
         ("budget.seconds=0", "budget.seconds: 0.0: must be above 0, or null for none"),
-        ("budget.usd=3", "budget.usd: 3.0: needs a price; give prices.usd_per_hour as well"),
-        ("prices.usd_per_hour=-1", "prices.usd_per_hour: -1.0: must be above 0, or null for none"),
+        ("budget.usd=3", "budget.usd: 3.0: needs a price; give prices.usd_per_cpu_hour as well"),
+        ("prices.usd_per_label=-1", "prices.usd_per_label: -1.0: must be above 0, or null for none"),
+        ("prices.usd_per_hour=1", "prices.usd_per_hour: the price of an hour goes by the device now; give "),
         ("+budget.hours=1", "budget.hours: unknown key; "),
     ],
 )

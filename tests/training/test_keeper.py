@@ -9,7 +9,7 @@ from tlresearch.training.keeper import RunKeeper
 from tlresearch.training.trainer import Position
 
 CONFIG = {
-    "patience": 2, "checkpoint_seconds": 0.0, "budget": {"seconds": None, "usd": None}, "prices": {"usd_per_hour": None}
+    "patience": 2, "checkpoint_seconds": 0.0, "budget": {"seconds": None, "usd": None}, "prices": {}
 }  # fmt: skip
 
 

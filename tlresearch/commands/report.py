@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tlresearch.commands import choosing, compared, details, page
+from tlresearch.commands import choosing, compared, details, page, roi
 from tlresearch.config.errors import ConfigError, fail
 from tlresearch.results.choosing import choose
 from tlresearch.results.comparison import compare
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--picture", metavar="STEM", help="draws the metric against labels and against cost into STEM.png and STEM.svg"
     )
     page.add_arguments(parser)
+    roi.add_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -70,6 +71,8 @@ def main(arguments: argparse.Namespace) -> int:
     everything = rows(places)
     keys = Keys(everything)
     found = where(everything, arguments.where, keys)
+    if arguments.roi:
+        return roi.main(found, arguments)
     grouped = arguments.by is not None or arguments.pivot is not None
     if (arguments.select or arguments.over) and not grouped and arguments.format in ("table", "json"):
         return _choices(found, arguments)

@@ -19,6 +19,12 @@ from omegaconf.errors import (
 from tlresearch.config import registry
 from tlresearch.config.errors import ConfigError, nearest
 
+RENAMED = {
+    "prices.usd_per_hour": "the price of an hour goes by the device now; give prices.usd_per_gpu_hour (of one GPU), "
+    "prices.usd_per_cpu_hour (of a machine without), or both"
+}
+"""Keys of earlier versions → where they have gone."""
+
 NOUNS = {
     "IntegerNode": "an integer",
     "FloatNode": "a number",
@@ -115,5 +121,7 @@ def _unknown_key(key: str, parent: Any) -> str:
         return f"{key}: {registry.unknown(place, name, registry.names(place))}"
     if place in registry.KINDS and not parent:
         return f"{key}: no {place} is chosen; give {place}=NAME. Allowed: {', '.join(registry.names(place))}"
+    if key in RENAMED:
+        return f"{key}: {RENAMED[key]}"
     allowed = {str(k) for k in parent if k != "hydra"} | ({"preset"} if not place else set())
     return f"{key}: unknown key; {nearest(name, allowed)}"

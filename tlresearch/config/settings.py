@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tlresearch.config.budget import hour_prices
 from tlresearch.config.errors import Problems, nearest
 from tlresearch.config.registry import KINDS
 
@@ -32,14 +33,17 @@ class Budget:
     """budget.*"""
 
     seconds: float | None = None  # since the command began; then what runs is saved and no other begins; null = ever
-    usd: float | None = None  # the same as money, at prices.usd_per_hour
+    usd: float | None = None  # the same as money, at the hour price of the device used
 
 
 @dataclass
 class Prices:
     """prices.*"""
 
-    usd_per_hour: float | None = None  # of all that the command occupies; gives cost.usd of every record
+    usd_per_gpu_hour: float | None = None  # of one GPU with its share of the machine; gives cost.usd of runs on GPUs
+    usd_per_cpu_hour: float | None = None  # of a machine that computes on its CPU; gives cost.usd of runs on CPUs
+    usd_per_label: float | None = None  # of one labelled training row; for report --roi
+    usd_per_engineer_day: float | None = None  # for report --roi, with its --engineer-days
 
 
 @dataclass
@@ -133,12 +137,14 @@ def check_ranges(values: dict[str, Any], problems: Problems) -> None:
         problems.add("clip", f"{values['clip']!r}: must be above 0, or null for no clipping")
     if values["cache"]["memory_gb"] < 0:
         problems.add("cache.memory_gb", f"{values['cache']['memory_gb']!r}: must be at least 0")
-    for key in ("budget.seconds", "budget.usd", "prices.usd_per_hour"):
-        group, _, name = key.partition(".")
-        if values[group][name] is not None and not 0 < values[group][name] < math.inf:
-            problems.add(key, f"{values[group][name]!r}: must be above 0, or null for none")
-    if values["budget"]["usd"] is not None and values["prices"]["usd_per_hour"] is None:
-        problems.add("budget.usd", f"{values['budget']['usd']!r}: needs a price; give prices.usd_per_hour as well")
+    for group in ("budget", "prices"):
+        for name, value in values[group].items():
+            if value is not None and not 0 < value < math.inf:
+                problems.add(f"{group}.{name}", f"{value!r}: must be above 0, or null for none")
+    wanted = hour_prices(values["accelerator"])
+    if values["budget"]["usd"] is not None and all(values["prices"][name] is None for name in wanted):
+        told = " or ".join(f"prices.{name}" for name in wanted)
+        problems.add("budget.usd", f"{values['budget']['usd']!r}: needs a price; give {told} as well")
     if values["objective"] is not None and not values["objective"].startswith("validation."):
         reason = "must be a metric of the validation rows (validation.accuracy); test rows choose nothing"
         problems.add("objective", f"{values['objective']!r}: {reason}")
