@@ -295,7 +295,10 @@ def test_what_is_not_done_is_listed(two, write, compared):
     write(status="failed", error="ValueError: no", method=["dann"])
     write(status="interrupted", method=["dann"])
     found = compared(by=["method"])
-    assert [(r["status"], r["error"]) for r in found["not_done"]] == [("failed", "ValueError: no"), ("interrupted", None)]
+    assert [(r["status"], r["error"]) for r in found["not_done"]] == [
+        ("failed", "ValueError: no"),
+        ("interrupted", None),
+    ]
     assert set(found["named"]) == {"lora", "probe"}
 
 
@@ -315,7 +318,9 @@ def test_seeds_side_by_side(two, compared):
 
 
 def test_keys_that_nobody_has(two, compared):
-    with pytest.raises(ConfigError, match=r"--by: 'dataset.labels_per_clas': no run has it; did you mean 'dataset.labels_per_class'"):
+    with pytest.raises(
+        ConfigError, match=r"--by: 'dataset.labels_per_clas': no run has it; did you mean 'dataset.labels_per_class'"
+    ):
         compared(by=["dataset.labels_per_clas"])
     with pytest.raises(ConfigError, match=r"--pivot: 'metod'"):
         compared(by=["method"], pivot="metod")

@@ -41,7 +41,10 @@ def spoilt(train, folder):
     add("text", {**record, "identity": "text", "metrics": {"test": {"accuracy": "high", "loss": [1]}}})
     add("lacking", {**record, "identity": "lacking", "metrics": {"test": {"f1": 0.5}}})
     add("cost", {**record, "identity": "cost", "cost": {"seconds_train": "long", "parameters_trainable": None}})
-    add("failed", {**record, "identity": "failed", "status": "failed", "metrics": {}, "error": "Error: \x1b[31m<b>\n%&{"})
+    add(
+        "failed",
+        {**record, "identity": "failed", "status": "failed", "metrics": {}, "error": "Error: \x1b[31m<b>\n%&{"},
+    )
     add("interrupted", {**record, "identity": "interrupted", "status": "running", "metrics": {}, "process": None})
     odd = {**record["config"], "dataset": {**record["config"]["dataset"], "name": "<script>&%{}_|日本\ud800"}}
     add("odd", {**record, "identity": "odd", "config": odd})

@@ -87,7 +87,7 @@ def about_labels(key: str) -> bool:
 
 def flat(r: Row) -> dict[str, Any]:
     """Every setting that may change the numbers, seeds aside, in values that can be compared and hashed."""
-    return {key: value if value.__hash__ else text(key, value) for key, value in settings(r)}
+    return {key: _hashable(key, value) for key, value in settings(r)}
 
 
 def seeds(r: Row) -> dict[str, Any]:
@@ -95,7 +95,12 @@ def seeds(r: Row) -> dict[str, Any]:
     config = r["config"]
     sample, split = look_up(config, "dataset.sample_seed"), look_up(config, "dataset.split_seed")
     sample = config.get("seed") if sample is None else sample
-    return {"seed": config.get("seed"), "dataset.sample_seed": sample, "dataset.split_seed": split}
+    found = {"seed": config.get("seed"), "dataset.sample_seed": sample, "dataset.split_seed": split}
+    return {key: _hashable(key, value) for key, value in found.items()}
+
+
+def _hashable(key: str, value: Any) -> Any:
+    return value if value.__hash__ else text(key, value)
 
 
 def listed(values: Sequence[str], most: int = 6) -> str:

@@ -71,10 +71,13 @@ class References:
         data = sorted((key, repr(value)) for key, value in settings.items() if key.startswith("dataset."))
         steps = settings.get("steps")
         budget = (steps, settings.get("epochs") if steps is None else None, settings.get("batch_size"))
-        return (name, *data, settings["seed"], *budget, r["backbone"], r["model"])
+        return (name, *data, settings["seed"], *budget, str(r["backbone"]), str(r["model"]))
 
     def _target(self, r: Row) -> Unit:
-        return (*self._unit("source-only", r), r["weights"], str(r["config"].get("init_from")), r["head"])
+        return (
+            *self._unit("source-only", r),
+            *(str(part) for part in (r["weights"], r["config"].get("init_from"), r["head"])),
+        )
 
 
 def _has_target(r: Row) -> bool:
