@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,14 @@ def folders(store: Path) -> list[Path]:
         return []
     with os.scandir(store) as entries:
         return [store / name for name in sorted(entry.name for entry in entries if entry.is_dir())]
+
+
+def records(store: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every run of a store with its record, in order of identity."""
+    for folder in folders(store):
+        record = read_record(folder)
+        if record is not None:
+            yield folder, record
 
 
 def writable(store: Path) -> None:

@@ -133,7 +133,7 @@ def test_an_empty_store_has_a_page_too(tmp_path, capsys):
         (["--output", "page.html"], "goes with --format html"),
         (["--format", "html", "--output", "nowhere/page.html"], "in a folder that exists"),
         (["--format", "html", "--output", "."], "is no file"),
-        (["--format", "html", f"runs/{0:016x}"], "shows the runs of a store"),
+        (["--format", "html", f"runs/{0:016x}"], "compares the runs of a store"),
     ],
 )
 def test_mistakes_write_nothing(add, tmp_path, monkeypatch, capsys, given, said):
