@@ -61,12 +61,14 @@ def test_a_falsified_value_changes_the_verdict(low, high):
 
 
 def test_equal_means_close_and_not_told_apart():
-    rule = Rule("equal", ("a", "b"), 1.0)
+    rule = Rule("equal", ("a", "b"), 2.0)
     a, b = cell(95.1, 90.0, 91.0, 92.0), cell(94.8, 90.5, 90.5, 91.7)
     assert judge({"a": a, "b": b}, [rule], 3).name == REPRODUCED
     always_more = cell(94.8, 89.5, 90.5, 91.5)  # by half a point each time: close, and told apart
     found = judge({"a": a, "b": always_more}, [rule], 3)
     assert found.name == DIRECTION and found.checks[0].direction
+    found = judge({"a": a, "b": cell(94.8, 86.0, 95.0, 92.0)}, [rule], 3)  # close by chance: the interval is wide
+    assert found.name == DIRECTION and not found.checks[0].holds
     assert judge({"a": a, "b": cell(94.8, 80.0, 85.0, 99.0)}, [rule], 3).name == REFUTED  # not told apart, not close
     assert judge({"a": a._replace(published=80.0), "b": b}, [rule], 3).name == REFUTED  # falsified
 

@@ -29,8 +29,8 @@ class Rule(NamedTuple):
     value: the mean is within `tolerance` of the published value.
     gap: the first cell's mean minus the second's is within `tolerance` of the published difference, and it is told
         from 0 (paired t-test, p < 0.05); its direction is its sign.
-    equal: that difference is within `tolerance` of the published one, and is not told from 0; its direction is that it
-        is within `tolerance`.
+    equal: that difference is within `tolerance` of the published one, is not told from 0, and half its interval is at
+        most `tolerance` (a wide one would say nothing); its direction is that it is within `tolerance`.
     order: sorted as the published values are, each mean is above the one before it, and is told from it; its direction
         is that the means are in that order.
     """
@@ -130,7 +130,7 @@ def check(rule: Rule, cells: Mapping[str, Cell]) -> Checked:
     close = off <= rule.tolerance
     words = f"{rule.cells[0]} − {rule.cells[1]}: {_told(found)}; {off:.2f} apart, at most {rule.tolerance:g}"
     if rule.kind == "equal":
-        return Checked(rule, close and not found.told, close, f"equal: {words}")
+        return Checked(rule, close and not found.told and found.half <= rule.tolerance, close, f"equal: {words}")
     right = found.mean * found.published > 0
     return Checked(rule, close and right and found.told, right, f"gap: {words}")
 
