@@ -136,7 +136,10 @@ def test_report_json_and_mistakes_of_the_user(texts, capfd):
     assert row["identity"] == texts.name and set(row["metrics"]["class"]) == set(LABELS)
     for arguments, message in [
         (["runs", str(texts)], "'runs': no run here"),
-        ([str(texts), "--metric", "test.loss"], "--metric, --select, --over and --picture compare the runs of a store"),
+        (
+            [str(texts), "--metric", "test.loss"],
+            "--metric: compares the runs of a store; leave that out, or name the store",
+        ),
     ]:
         assert main(["report", *arguments]) == 2
         assert message in capfd.readouterr().err

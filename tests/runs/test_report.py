@@ -1,4 +1,4 @@
-"""`tlresearch report` on a store made elsewhere, with everything in it that goes wrong: one message, never a traceback."""
+"""`tlresearch report` on a store with everything in it that goes wrong: one message, never a traceback."""
 
 import json
 import math

@@ -23,7 +23,8 @@ def written(comparison: Mapping[str, Any], form: str) -> str:
         return json.dumps(comparison, indent=1, default=str, allow_nan=False) + "\n"
     from tlresearch.results.formats import csv, latex, markdown
 
-    return {"csv": csv, "markdown": markdown, "latex": latex}[form].write(comparison)
+    writers = {"csv": csv.write, "markdown": markdown.write, "latex": latex.write}
+    return writers[form](comparison)
 
 
 def show(comparison: Mapping[str, Any]) -> None:

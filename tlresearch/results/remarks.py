@@ -21,9 +21,17 @@ MOST_LINES = 8
 class Compared(Protocol):
     """What `differing` reads of a group."""
 
-    context: Any
-    settings: list[dict[str, Any]]
-    varying: Varying
+    @property
+    def context(self) -> Any:
+        """Equal for groups that are compared with each other."""
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """Of each run."""
+
+    @property
+    def varying(self) -> Varying:
+        """Those that vary among the group's runs."""
 
 
 def remarks(groups: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -150,10 +150,12 @@ class Current:
 
 def sound(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """A record whose parts are of the kinds that readers count on; others are dropped, or the run named unreadable."""
-    kinds = {"config": dict, "metrics": dict, "cost": dict, "overrides": list, "metric": str, "selection": dict}
-    found = {name: part for name, part in record.items() if isinstance(part, kinds.get(name, object))}
+    kinds: dict[str, type] = dict.fromkeys(["config", "metrics", "cost", "selection"], dict)
+    kinds |= {"overrides": list, "metric": str}
+    found: dict[str, Any] = {name: part for name, part in record.items() if isinstance(part, kinds.get(name, object))}
     damaged = [name for name in kinds if record.get(name) is not None and name not in found]
-    found["config"] = config = dict(found.get("config", {}))
+    config: dict[str, Any] = dict(found.get("config", {}))
+    found["config"] = config
     if not isinstance(config.get("method", {}), Mapping):
         damaged.append("config.method")
         del config["method"]

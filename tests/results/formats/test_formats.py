@@ -11,7 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 ODD = (
-    "a&b%c_{d}$e#f~g^h\\i", "<script>alert(1)</script>", "x|y*z*_w_`v`", "naïve Škoda ß", "日本語 😀 \u202e", "a\nb\tc\x1b[31m",
+    "a&b%c_{d}$e#f~g^h\\i", "<script>alert(1)</script>", "x|y*z*_w_`v`", "naïve Škoda ß", "日本語 😀 \u202e",
+    "a\nb\tc\x1b[31m",
     '"quoted", [x] -- --- ?` !`', "=1+1",
 )  # fmt: skip
 

@@ -25,11 +25,10 @@ def write(comparison: Mapping[str, Any]) -> str:
     if not pivot:
         writer.writerow([*keys, *over, "metric", *NUMBERS, "pairs", *AGAINST, *OTHERS, "seconds_train"])
         for g in comparison["groups"]:
-            chosen, against = g["chosen"] or {}, g["against_best"] or {}
-            cells = [_text(key, g["cells"].get(key)) for key in keys]
-            numbers = _numbers(g)
+            chosen, against, numbers = g["chosen"] or {}, g["against_best"] or {}, _numbers(g)
+            settings = [*((key, g["cells"].get(key)) for key in keys), *((key, chosen.get(key)) for key in over)]
             writer.writerow([
-                *cells, *(_text(key, chosen.get(key)) for key in over), metric, *(numbers[name] for name in NUMBERS),
+                *(_text(key, value) for key, value in settings), metric, *(numbers[name] for name in NUMBERS),
                 against.get("n"), *(against.get(name) for name in AGAINST), *(g[name] for name in OTHERS),
                 g["cost"].get("seconds_train"),
             ])  # fmt: skip
@@ -42,8 +41,8 @@ def write(comparison: Mapping[str, Any]) -> str:
         place = tuple(_text(key, g["cells"].get(key)) for key in keys)
         rows.setdefault(place, {})[_text(pivot, g["cells"].get(pivot))] = {**_numbers(g), "best": g["best"]}
     for place, found in rows.items():
-        numbers = [found.get(value, {}).get(name) for value in columns for name in (*NUMBERS, "best")]
-        writer.writerow([*place, metric, *numbers])
+        cells = [found.get(value, {}).get(name) for value in columns for name in (*NUMBERS, "best")]
+        writer.writerow([*place, metric, *cells])
     return out.getvalue()
 
 

@@ -71,9 +71,9 @@ def _letter(letter: str) -> str:
         return _ESCAPED[letter]
     if letter.isascii():
         return letter
-    base, *accents = unicodedata.normalize("NFD", letter)
-    if base.isascii() and base.isalpha() and len(accents) == 1 and accents[0] in _ACCENTS:
-        return rf"\{_ACCENTS[accents[0]]}{{{base}}}"
+    parts = unicodedata.normalize("NFD", letter)
+    if len(parts) == 2 and parts[0].isascii() and parts[0].isalpha() and parts[1] in _ACCENTS:
+        return rf"\{_ACCENTS[parts[1]]}{{{parts[0]}}}"
     return f"{{[}}U+{ord(letter):04X}{{]}}"
 
 
