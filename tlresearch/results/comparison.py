@@ -10,7 +10,7 @@ from tlresearch.core.metrics import falls
 from tlresearch.results.choosing import Choice, choose
 from tlresearch.results.columns import COLUMNS, columns
 from tlresearch.results.keys import Keys, Row, about_data, about_labels, flat, listed, named, sort_key
-from tlresearch.results.pairing import Unit, Varying, by_unit, described, mixture, said, unit_keys, varying
+from tlresearch.results.pairing import Unit, Varying, by_unit, describe, mixture, said, unit_keys, varying
 from tlresearch.results.ranking import ranks
 from tlresearch.results.references import References
 from tlresearch.results.remarks import differing, remarks
@@ -80,7 +80,7 @@ def compare(
     if len(measured) < len(done):
         lacking = [r["identity"] for r in done if number(r, metric) is None]
         notes.append(f"{len(lacking)} run(s) without {metric}, left out: {listed(lacking)}")
-    settings = {r["identity"]: described(r) for r in measured}
+    settings = describe(measured)
     parts = _by(measured, keys, by, pivot) if by else _by_default(measured, metric, over, keys.pretrained)
     members = [Member(*part, *_numbers(part[0], settings)) for part in parts]
     tried = {r["identity"]: choice for choice in choices for r in choice.group.rows}

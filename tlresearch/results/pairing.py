@@ -19,9 +19,22 @@ class Varying(NamedTuple):
     names: frozenset[str]
 
 
-def described(r: Row) -> dict[str, Any]:
-    """All that a run may be paired by: its settings, the list of its methods, and its seeds."""
-    found = {key: value for key, value in flat(r).items() if key not in START}
+def describe(found: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Identity → all that a run may be paired by, as `described`, without the groups that are the same everywhere.
+
+    Most of a configuration is, and to spell it out for ten thousand runs takes a second.
+    """
+    tops = dict.fromkeys(top for r in found for top in r["config"])
+    first = found[0]["config"] if found else {}
+    same = [top for top in tops if all(top in r["config"] and r["config"][top] == first.get(top) for r in found)]
+    left = [top for top in tops if top not in same]
+    return {r["identity"]: described(r, left) for r in found}
+
+
+def described(r: Row, tops: Sequence[str]) -> dict[str, Any]:
+    """A run's settings below those top-level keys, the list of its methods, and its seeds."""
+    config = {top: r["config"][top] for top in tops if top in r["config"]}
+    found = {key: value for key, value in flat({"config": config}).items() if key not in START}
     return {**found, "method": "+".join(name for name in r["method"] if name != "finetune"), **seeds(r)}
 
 
