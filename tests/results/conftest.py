@@ -33,7 +33,7 @@ def write(tmp_path):
         record = {
             "schema": 2, "identity": name, "status": status, "config": settings, "overrides": [f"seed={seed}"],
             "metrics": measured if status == "done" else {}, "metric": "test.accuracy", "error": error,
-            "cost": cost or {"parameters_trainable": 100, "seconds_train": 2.0}, "weights": weights,
+            "cost": {"parameters_trainable": 100, "seconds_train": 2.0} if cost is None else cost, "weights": weights,
             "selection": {"rule": "validation", "oracle": oracle}, "data": {"fingerprint": data},
         }  # fmt: skip
         (folder / "run.json").write_text(json.dumps(record))

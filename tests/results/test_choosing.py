@@ -9,34 +9,14 @@ from tlresearch.config.errors import ConfigError
 from tlresearch.results.choosing import choose, direction
 from tlresearch.results.report import interval, rows
 
-BASE = {
-    "store": "runs", "progress": True, "tracker": {"jsonl": {}}, "head": {"name": "linear"}, "selection": {},
-    "backbone": {"name": "mlp", "weights": "none", "model": None},
-    "dataset": {"name": "digits", "labels_per_class": None, "sample_seed": 0},
-}  # fmt: skip
-
 
 @pytest.fixture
-def add(tmp_path):
+def add(write):
     """add(validation, test, lr=…, seed=…): a finished run in the store; returns its folder."""
-    count = iter(range(1000))
 
-    def call(validation, test, *, lr, seed=0, method=(), data="d", status="done", oracle=False, loss=1.0, **config):
-        name = f"{next(count):016x}"
-        folder = tmp_path / "runs" / name
-        folder.mkdir(parents=True)
-        dataset = {**BASE["dataset"], "sample_seed": seed, **config.pop("dataset", {})}
-        settings = {
-            **BASE, "seed": seed, "optimizer": {"name": "adamw", "lr": lr}, "method": dict(method), "dataset": dataset,
-        }  # fmt: skip
+    def call(validation, test, *, loss=1.0, method=(), **settings):
         metrics = {"validation": {"accuracy": validation, "loss": loss}, "test": {"accuracy": test}}
-        record = {
-            "schema": 2, "identity": name, "status": status, "metrics": metrics if status == "done" else {}, "cost": {},
-            "config": {**settings, **config}, "selection": {"rule": "validation", "oracle": oracle},
-            "data": {"fingerprint": data}, "weights": "none", "error": None if status == "done" else "no",
-        }  # fmt: skip
-        (folder / "run.json").write_text(json.dumps(record))
-        return folder
+        return write(metrics=metrics, method=dict(method), weights="none", cost={}, **settings)
 
     return call
 
@@ -157,11 +137,11 @@ def test_a_run_of_two_stores_counts_once(add, tmp_path):
 
 def test_one_configuration_and_seed_on_other_data_is_refused(add, chosen):
     """Where each seed draws another sample, the fingerprint cannot tell which data a run of another seed has."""
-    few = {"labels_per_class": 5}
+    few = 5
     for lr, seed in ((0.1, 0), (0.2, 0), (0.1, 1), (0.2, 1)):
-        add(lr, 0.5, lr=lr, seed=seed, data=f"d{seed}", dataset=few)
+        add(lr, 0.5, lr=lr, seed=seed, data=f"d{seed}", labels=few)
     assert chosen()[0].group.n == 2
-    add(0.3, 0.5, lr=0.2, seed=1, data="e1", dataset=few)
+    add(0.3, 0.5, lr=0.2, seed=1, data="e1", labels=few)
     with pytest.raises(ConfigError, match="have one configuration and seed but other data or weights"):
         chosen()
 
@@ -246,7 +226,7 @@ def test_a_picture_of_what_was_chosen(add, report, tmp_path, monkeypatch):
 
     for labels, best in ((5, 0.1), (20, 0.2)):
         for lr in (0.1, 0.2):
-            add(0.9 if lr == best else 0.1, labels / 100, lr=lr, dataset={"labels_per_class": labels})
+            add(0.9 if lr == best else 0.1, labels / 100, lr=lr, labels=labels)
     drawn = []
     monkeypatch.setattr(Axes, "errorbar", lambda self, x, y, half, **style: drawn.append((style.get("label"), y)))
     code, out, _ = report(*SELECT, "--picture", str(tmp_path / "chosen"))

@@ -56,12 +56,15 @@ def _gpu_microjoules(device: torch.device) -> float | None:
         return None
     try:
         import pynvml  # a part of nvidia-ml-py, which not everybody has
-        import torch
+    except ImportError:
+        return None
+    import torch
 
+    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    try:
         pynvml.nvmlInit()
-        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid))) * 1e3
-    except Exception:  # no such library, driver, or counter: then nothing is reported
+    except pynvml.NVMLError:  # no driver, or a GPU without a counter
         return None
 
 

@@ -33,11 +33,15 @@ def analyse(found: Sequence[Mapping[str, Any]], terms: Terms) -> dict[str, Any]:
 
     Raises ConfigError where no run that is done has the metric, or a name in `days` is no arm's.
     """
-    done = [dict(r) for r in found if r["status"] == "done" and terms.metric in metrics(r["metrics"])]
+    done = [
+        {**r, "labels": labels}
+        for r in found
+        if r["status"] == "done" and terms.metric in metrics(r["metrics"]) and (labels := _labels(r)) is not None
+    ]
     if not done:
         raise ConfigError(f"no run that is done has {terms.metric!r}, so nothing can be weighed")
     rest = len(found) - len(done)
-    notes = [f"{rest} run(s) left out: not done, or without {terms.metric}"] if rest else []
+    notes = [f"{rest} run(s) left out: not done, without {terms.metric}, or silent on their rows"] if rest else []
     stale = sum(bool(r["stale"]) for r in done)
     notes += [f"{stale} run(s) made by other code than today's; rerun_stale=true runs them again"] if stale else []
     settings: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -60,11 +64,12 @@ def _setting(r: Mapping[str, Any]) -> tuple[str, ...]:
     return (data, r["backbone"] if r["model"] is None else r["model"].rpartition(":")[2])
 
 
-def _labels(r: Mapping[str, Any]) -> float:
-    """Labelled rows that training had, over all stages."""
+def _labels(r: Mapping[str, Any]) -> float | None:
+    """Labelled rows that training had, over all stages; None where the record does not say."""
     if r["labels_per_class"] == 0:
         return 0.0
-    return float(sum(s["train"] for s in look_up(Run.load(r["folder"]).record, "data.stages")))
+    stages = look_up(Run.load(r["folder"]).record, "data.stages")
+    return None if stages is None else float(sum(s["train"] for s in stages))
 
 
 class _Setting:
@@ -90,7 +95,7 @@ class _Setting:
         engineer, hour = self.prices.get("usd_per_engineer_day"), self._hour(one)
         return {
             "arm": arm,
-            "labels": _labels(one.first),
+            "labels": one.first["labels"],
             "labels_per_class": one.first["labels_per_class"],
             "value": one.mean,
             "half": one.half,
