@@ -150,3 +150,13 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file and folder below, with size and time of change."""
     paths = sorted(folder.rglob("*"))
     return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) if p.is_file() else (0, 0) for p in paths}
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Nothing is left in memory of other tests' runs."""
+    from tlresearch.training.memory import memory
+
+    memory.clear()
+    yield
+    memory.clear()

@@ -11,15 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from tlresearch.training.memory import memory
 
+pytestmark = pytest.mark.usefixtures("forgotten")
+
 LONG = ("the film was very good , fine .", "a dull plot , not good , not good , bad .", "bad film .", "fine ! it is .")
-
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    """Nothing is left in memory of other tests' runs."""
-    memory.clear()
-    yield
-    memory.clear()
 
 
 @pytest.fixture

@@ -16,13 +16,7 @@ from tlresearch import Run
 from tlresearch.commands.main import main
 from tlresearch.training.memory import memory
 
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    """Nothing is left in memory of other tests' runs."""
-    memory.clear()
-    yield
-    memory.clear()
+pytestmark = pytest.mark.usefixtures("forgotten")
 
 
 @pytest.fixture

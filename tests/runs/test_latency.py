@@ -4,6 +4,8 @@ import pytest
 
 import tlresearch
 
+pytestmark = pytest.mark.usefixtures("forgotten")
+
 LAYERS = [64 * 256, 256 * 256, 256 * 10]
 """Weights of the matrices of the default multilayer perceptron on 8 × 8 digits and its linear head."""
 

@@ -14,15 +14,9 @@ from tlresearch.core.model import state_tensors
 from tlresearch.datasets.digits import Digits
 from tlresearch.runner import resolve
 from tlresearch.training.assemble import assemble, build_stream
-from tlresearch.training.memory import fresh_backbone, memory
+from tlresearch.training.memory import fresh_backbone
 
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    """Nothing is left in memory of other tests' runs."""
-    memory.clear()
-    yield
-    memory.clear()
+pytestmark = pytest.mark.usefixtures("forgotten")
 
 
 def _held() -> tuple[int, int, int]:
