@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("onnx", reason='needs pip install "tlresearch[export]"')
 onnxruntime = pytest.importorskip("onnxruntime", reason='needs pip install "tlresearch[export]"')
@@ -38,6 +42,20 @@ def test_raw_pixels_of_any_batch_give_the_same_logits(backbone, head, shape, ima
     labels = {"digit": list(run.spec.tasks[0].labels)}
     assert json.loads(session.get_modelmeta().custom_metadata_map["labels"]) == labels
     assert json.loads((folder / "labels.json").read_text()) == labels
+
+
+def test_the_card_says_how_an_image_becomes_pixels(image_run, exported):
+    from timm.data import create_transform
+
+    run = image_run("backbone.model=test_resnet", "head=linear", "method=[lora]")
+    folder = exported(run, "onnx")
+    told = re.search(r"create_transform\(\*\*(\{.*?\}), is_training=False", (folder / "README.md").read_text())
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 50, 3), dtype=np.uint8))
+    transform = create_transform(**ast.literal_eval(told[1]), is_training=False, normalize=False)
+    pixels = torch.as_tensor(np.asarray(transform(image)))[None].numpy()
+    (found,) = onnxruntime.InferenceSession(folder / "model.onnx").run(None, {"pixels": pixels})
+    (answer,) = run.predict([image])
+    torch.testing.assert_close(torch.from_numpy(found[0]), answer.logits["digit"], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

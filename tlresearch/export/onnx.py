@@ -134,7 +134,11 @@ def _usage(source: Source, folder: Path, names: list[str]) -> str:
     )
     if source.run.spec.modality != "image":
         return lines
-    return f"{lines}\n\nPixels are 0 … 255, resized as in training; the graph normalises them."
+    data = getattr(source.model.backbone, "data", None)  # timm's own way; the other backbones have one in common
+    made = "resized to that shape (bilinear), whatever their sides were"
+    if data is not None:
+        made = f"as `timm.data.create_transform(**{data}, is_training=False, normalize=False)` makes them of an image"
+    return f"{lines}\n\nPixels are 0 … 255, {made}; the graph normalises them."
 
 
 def _translations() -> dict[Any, Any]:
