@@ -89,6 +89,7 @@ def test_kill_and_again(train, folder, same):
         log = home / "history.jsonl"
         wait_for(lambda: process.poll() is not None or (log.exists() and log.read_text().count("\n") > steps + 20))
         assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGSTOP)  # alive, and on a busy machine not through before the second has looked
         second = train(*OVERRIDES)
         assert second.code == 2
         assert second.err.startswith(f"error: store: 'runs/{home.name}' is being run by process {process.pid} on ")
