@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tlresearch.config.errors import fail, nearest
 from tlresearch.core.labels import labelled
+from tlresearch.core.ranking import one_against_rest
 from tlresearch.core.types import IGNORE, Task
 
 
@@ -137,9 +138,8 @@ class Classification(Kind):
         present, ids = y.unique(return_inverse=True)
         values = {"roc_auc": math.nan, "average_precision": math.nan}
         if len(present) > 1:
-            ranked = (probabilities[:, present], ids, len(present))
-            values["roc_auc"] = float(functional.multiclass_auroc(*ranked))
-            values["average_precision"] = float(functional.multiclass_average_precision(*ranked))
+            areas, precisions = one_against_rest(probabilities[:, present], ids)
+            values |= {"roc_auc": float(areas.mean()), "average_precision": float(precisions.mean())}
         if classes > 1:
             values["calibration_error"] = float(functional.multiclass_calibration_error(probabilities, y, classes))
         if classes > 10:

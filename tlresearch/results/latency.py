@@ -51,8 +51,7 @@ def model_latency(session: Session) -> dict[str, Any]:
     if config["compile"] or config["strategy"] == "fsdp" or rank() or stage is None or not len(session.tests[stage]):
         return {}
     rows, model, device = session.tests[stage], session.model, session.fabric.device
-    rows.attach({})  # the run is over: from now on inputs, not activations
-    many = rows.batch(torch.arange(ROWS) % len(rows))
+    many = rows.some([i % len(rows) for i in range(ROWS)])
     described = [
         f"{model!r}", model.pooling, model.active, [(n, tuple(p.shape)) for n, p in model.named_parameters()],
         [list(session.methods), config["precision"], str(device), torch.get_num_threads()], _shapes(many),
@@ -61,7 +60,7 @@ def model_latency(session: Session) -> dict[str, Any]:
     known: dict[str, Any] | None = memory.get(key)
     if known is not None:
         return {**known, "latency_shared": True}
-    single = cycle([rows.batch(torch.tensor([i])) for i in range(min(len(rows), TIMES))])
+    single = cycle([rows.some([i]) for i in range(min(len(rows), TIMES))])
     mixed = config["precision"] != "32-true"
     batches = session.trainer.batches(session.prepared)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -136,9 +136,9 @@ class Prepared:
         """From now on batches bring these activations along. lean: without their inputs, which nobody looks at."""
         self._tables, self._lean = dict(tables), lean
 
-    def first(self, count: int) -> Batch:
-        """The first rows as a batch with inputs; the others need not be prepared for it."""
-        return self.backbone.collate([self._row(i) for i in range(min(count, len(self)))])
+    def some(self, positions: Sequence[int]) -> Batch:
+        """These rows as a batch with inputs; the others need not be prepared for it."""
+        return self.backbone.collate([self._kept_row(i) for i in positions])
 
     def batch(self, positions: Tensor) -> Batch:
         """The rows at `positions` as one batch on the CPU."""

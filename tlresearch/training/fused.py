@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
 
 from tlresearch.core.head import Head
 from tlresearch.core.kinds import kind_of
@@ -19,9 +19,7 @@ from tlresearch.training.gradients import TASK
 from tlresearch.training.meter import NonFiniteLoss
 from tlresearch.training.progress import Bar
 from tlresearch.training.session import Session
-
-LOGITS = 5e7
-"""Numbers of logits that an evaluation holds at a time."""
+from tlresearch.training.stacked import Heads
 
 
 class CannotJoin(Exception):
@@ -85,17 +83,56 @@ def train_together(members: Sequence[Member]) -> list[Member]:
     return ended
 
 
+class _Stack:
+    """Members that can be stacked: lanes of equally many, those of a lane draw the same rows."""
+
+    def __init__(self, lanes: Sequence[Sequence[Member]]) -> None:
+        self.lanes = [lane[0] for lane in lanes]
+        self.members = [member for lane in lanes for member in lane]
+        self.heads = Heads([[member.head for member in lane] for lane in lanes])
+        self.device = next(iter(self.heads.parameters.values())).device
+
+    def losses(self, step: int) -> Tensor:
+        """Each member's weighted mean loss (K,), as `task_terms` has it for one."""
+        return self.heads.losses(*self._rows(step)).flatten()
+
+    def _rows(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (L, B, D), labels (L, B, …), weights (L, B); short batches are filled up with rows of weight 0."""
+        longest = max(lane.size for lane in self.lanes)
+        parts = []
+        for lane in self.lanes:
+            batch, missing = lane.batch(step), longest - lane.size
+            x, y, weight = batch.activations[lane.features], batch.y[lane.task], batch.weight
+            if missing:
+                x = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+                y = torch.cat([y, y.new_full((missing, *y.shape[1:]), blank(y))])
+                weight = torch.cat([weight, weight.new_zeros(missing)])
+            parts.append((x.float(), y, weight))
+        x, y, weight = (torch.stack(column).to(self.device) for column in zip(*parts, strict=True))
+        return x, y, weight
+
+
+def _stacks(members: Sequence[Member]) -> list[_Stack]:
+    lanes: dict[object, list[Member]] = {}
+    for member in members:
+        lanes.setdefault(member.lane, []).append(member)
+    by_length: dict[int, list[list[Member]]] = {}
+    for lane in lanes.values():
+        by_length.setdefault(len(lane), []).append(lane)
+    return [_Stack(alike) for alike in by_length.values()]
+
+
 class _Together:
-    """The heads of all members that still train, stacked; their parameters are views of the stack."""
+    """All members that still train. One optimizer of a kind steps the groups of all: what they do stands in those."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = list(members)
         self.optimizers: dict[type, torch.optim.Optimizer] = {}
-        for member in members:  # of a kind, one steps the groups of all: what they do stands in the groups
+        for member in members:
             self.optimizers.setdefault(type(member.optimizer), member.optimizer)
         self.step = 0
-        self.sums, self.since = torch.zeros(len(self.members)), [0] * len(self.members)
         self._stack()
+        self.sums, self.since = torch.zeros(len(self.members)), [0] * len(self.members)
 
     def run(self) -> list[Member]:
         ended: list[Member] = []
@@ -114,68 +151,46 @@ class _Together:
         return ended
 
     def _stack(self) -> None:
-        heads: list[nn.Module] = [member.head for member in self.members]
-        self.parameters, self.buffers = stack_module_state(heads)
-        self.own = [[dict(head.named_parameters())[name] for name in self.parameters] for head in heads]
-        for stack, *parameters in zip(self.parameters.values(), *self.own, strict=True):
-            for parameter, part in zip(parameters, stack.detach(), strict=True):
-                parameter.data = part
-        for kind, optimizer in self.optimizers.items():
-            own = [member for member in self.members if type(member.optimizer) is kind]
-            optimizer.param_groups = [group for member in own for group in member.groups]
-        lanes = dict.fromkeys(member.lane for member in self.members)
-        numbers = {lane: i for i, lane in enumerate(lanes)}
-        self.lanes = [next(m for m in self.members if m.lane == lane) for lane in lanes]
-        self.lane = torch.tensor([numbers[member.lane] for member in self.members])
+        self.stacks = _stacks(self.members)
+        self.members = [member for stack in self.stacks for member in stack.members]
+        self._join_groups([member.factor() for member in self.members])
+
+    def _join_groups(self, factors: Sequence[float]) -> None:
+        """Groups of equal settings, and for now of equal schedule, become one: fewer calls, the same steps."""
+        joined: dict[str, tuple[dict[str, Any], list[int]]] = {}
+        for optimizer in self.optimizers.values():
+            optimizer.param_groups = []
+        for k, (member, factor) in enumerate(zip(self.members, factors, strict=True)):
+            optimizer = self.optimizers[type(member.optimizer)]
+            for group in member.groups:
+                settings = {name: value for name, value in group.items() if name not in ("params", "lr")}
+                key = repr((type(optimizer), factor, sorted(settings.items())))
+                if key not in joined:
+                    joined[key] = ({**group, "params": []}, [])
+                    optimizer.param_groups.append(joined[key][0])
+                joined[key][0]["params"] += group["params"]
+                joined[key][1].append(k)
+        self.groups = list(joined.values())
+
+    def _set_rates(self) -> None:
+        factors = [member.factor() for member in self.members]
+        if any(factors[k] != factors[of[0]] for _, of in self.groups for k in of):
+            self._join_groups(factors)
+        for group, of in self.groups:
+            group["lr"] = group["initial_lr"] * factors[of[0]]
 
     def _leave(self, gone: Sequence[Member]) -> None:
-        for member in gone:
-            for parameter in member.head.parameters():
-                parameter.data = parameter.data.clone()
-                parameter.grad = None
-        stay = [k for k, member in enumerate(self.members) if member not in gone]
-        self.members = [self.members[k] for k in stay]
-        self.sums, self.since = self.sums[stay], [self.since[k] for k in stay]
+        for stack in self.stacks:
+            stack.heads.release()
+        kept = {id(member): k for k, member in enumerate(self.members)}
+        self.members = [member for member in self.members if member not in gone]
         if self.members:
             self._stack()
-
-    def _rows(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (K, B, D), labels (K, B, …), weights (K, B); short batches are filled up with rows of weight 0."""
-        longest = max(lane.size for lane in self.lanes)
-        parts = []
-        for lane in self.lanes:
-            batch, missing = lane.batch(self.step), longest - lane.size
-            x, y, weight = batch.activations[lane.features], batch.y[lane.task], batch.weight
-            if missing:
-                x = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
-                y = torch.cat([y, y.new_full((missing, *y.shape[1:]), blank(y))])
-                weight = torch.cat([weight, weight.new_zeros(missing)])
-            parts.append((x.float(), y, weight))
-        device = next(iter(self.parameters.values())).device
-        x, y, weight = (torch.stack(column).to(device)[self.lane] for column in zip(*parts, strict=True))
-        return x, y, weight
-
-    def _logits(self, x: Tensor, chosen: slice | Tensor = slice(None)) -> Tensor:
-        """Features (K, N, D) or, for all alike, (N, D) → logits (K, N, C)."""
-        head = self.members[0].head
-
-        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], features: Tensor) -> Tensor:
-            given = Features(None, features, None)
-            logits: Tensor = functional_call(head, (parameters, buffers), (given,))
-            return logits
-
-        parameters = {name: p[chosen] for name, p in self.parameters.items()}
-        buffers = {name: b[chosen] for name, b in self.buffers.items()}
-        logits: Tensor = vmap(one, in_dims=(0, 0, 0 if x.ndim == 3 else None))(parameters, buffers, x)
-        return logits
+        stay = [kept[id(member)] for member in self.members]
+        self.sums, self.since = self.sums[stay], [self.since[k] for k in stay]
 
     def _losses(self) -> Tensor:
-        """Each member's weighted mean loss (K,), as `task_terms` has it for one."""
-        x, y, weight = self._rows()
-        head, shape = self.members[0].head, weight.shape
-        losses = head.loss(self._logits(x).flatten(0, 1), y.flatten(0, 1)).view(shape)
-        counted = (head.count(y.flatten(0, 1)).view(shape) * weight).sum(1)
-        return (losses * weight).sum(1) / counted.clamp(min=1e-12)
+        return torch.cat([stack.losses(self.step) for stack in self.stacks])
 
     def _compare(self) -> None:
         """The first batch's losses are those that each run has alone, or else nothing is trained together."""
@@ -193,20 +208,17 @@ class _Together:
                     raise CannotJoin(f"its loss is {alone} alone and {found} together")
 
     def _take_step(self) -> None:
-        losses = self._losses()
-        gradients = [g.unbind() for g in torch.autograd.grad(losses.sum(), list(self.parameters.values()))]
-        for k, member in enumerate(self.members):
-            for parameter, gradient in zip(self.own[k], gradients, strict=True):
-                parameter.grad = gradient[k]
+        losses = [stack.losses(self.step) for stack in self.stacks]
+        for stack, loss in zip(self.stacks, losses, strict=True):
+            stack.heads.step_back(loss.sum())
+        for member in self.members:
             if member.trainer.plan.clip is not None:
-                nn.utils.clip_grad_norm_(self.own[k], member.trainer.plan.clip)
-            factor = member.factor()
-            for group in member.groups:
-                group["lr"] = group["initial_lr"] * factor
+                nn.utils.clip_grad_norm_(member.head.parameters(), member.trainer.plan.clip)
+        self._set_rates()
         for optimizer in self.optimizers.values():
             if optimizer.param_groups:
                 optimizer.step()
-        self.sums += losses.detach().to(self.sums.device)
+        self.sums += torch.cat(losses).detach().to(self.sums.device)
         self.since = [steps + 1 for steps in self.since]
 
     def _report(self) -> list[tuple[Member, bool]]:
@@ -237,25 +249,18 @@ class _Together:
 
     @torch.no_grad()
     def _validate(self, due: Sequence[Member]) -> None:
-        by_rows: dict[tuple[int, str], list[int]] = {}
-        for k, member in enumerate(self.members):
-            if member in due:
-                by_rows.setdefault((id(member.session.stage.validation), member.features), []).append(k)
-        for chosen in by_rows.values():
-            first = self.members[chosen[0]]
-            rows = first.session.prepared["validation"]
-            batch = rows.batch(torch.arange(len(rows)))
-            device = next(iter(self.parameters.values())).device
-            x, y = batch.activations[first.features].float().to(device), batch.y[first.task].to(device)
-            keep = labelled(y)
-            x, y = x[keep], y[keep]
-            labels = len(first.session.model.labels[first.task])
-            portion = max(int(LOGITS / max(len(x) * max(labels, 1), 1)), 1)
-            for part in torch.tensor(chosen).split(portion):
-                for k, logits in zip(part.tolist(), self._logits(x, part), strict=True):
-                    self.members[k].values = self._metrics(first.head, logits.float(), y, batch, keep)
-
-    def _metrics(self, head: Head, logits: Tensor, y: Tensor, batch: Batch, keep: Tensor) -> dict[str, float]:
-        predicted, losses, keep = head.predict(logits, None).cpu(), head.loss(logits, y).cpu(), keep.cpu()
-        found = Predictions(logits.cpu(), y.cpu(), predicted, losses, batch.domain[keep], batch.index[keep])
-        return metrics(found, kind_of(self.members[0].session.stage.tasks[0]))
+        """Each head by itself on rows that are gathered once: it is all products, which are as quick alone."""
+        rows: dict[tuple[int, str], tuple[Batch, Tensor, Tensor, Tensor]] = {}
+        for member in due:
+            session, key = member.session, (id(member.session.stage.validation), member.features)
+            if key not in rows:
+                prepared = session.prepared["validation"]
+                batch = prepared.batch(torch.arange(len(prepared)))
+                keep = labelled(batch.y[member.task])
+                rows[key] = batch, batch.activations[member.features][keep].float(), batch.y[member.task][keep], keep
+            batch, x, y, keep = rows[key]
+            device = next(member.head.parameters()).device
+            logits = member.head(Features(None, x.to(device), None)).float()
+            predicted, losses = member.head.predict(logits, None).cpu(), member.head.loss(logits, y.to(device)).cpu()
+            found = Predictions(logits.cpu(), y, predicted, losses, batch.domain[keep], batch.index[keep])
+            member.values = metrics(found, kind_of(session.stage.tasks[0]))

@@ -245,7 +245,7 @@ class Session:
 
     def _try(self, carried: carry.Carried | None) -> None:
         """A forward pass of two rows, so that parts that do not fit each other show before anything is written."""
-        rows = self.prepared["train"].first(2)
+        rows = self.prepared["train"].some(range(min(2, len(self.prepared["train"]))))
         example = move(rows, self.fabric.device)
         self.model.eval()
         with torch.no_grad(), seeded("try"):
