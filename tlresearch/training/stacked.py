@@ -33,7 +33,8 @@ class Heads:
                 parameter.data = part
 
     def _parted(self, stack: Tensor) -> Tensor:
-        return stack.detach().unflatten(0, (self.lanes, self.each))
+        parted: Tensor = stack.detach().unflatten(0, (self.lanes, self.each))
+        return parted
 
     def __call__(self, x: Tensor) -> Tensor:
         """Features (L, B, D) → logits (L, B, M, C)."""
@@ -43,7 +44,7 @@ class Heads:
             logits: Tensor = functional_call(head, (parameters, buffers), (Features(None, features, None),))
             return logits
 
-        each = vmap(one, (0, 0, None), out_dims=1)  # type: ignore[arg-type]
+        each = vmap(one, (0, 0, None), out_dims=1)
         with _StackedLinear():
             logits: Tensor = vmap(each)(self.parameters, self.buffers, x)
         return logits
@@ -85,7 +86,7 @@ class _StackedLinear(TorchFunctionMode):
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:  # torch's names
-    product: Tensor = _Product.apply(input, weight)  # type: ignore[no-untyped-call]
+    product: Tensor = _Product.apply(input, weight)
     return product if bias is None else product + bias
 
 
@@ -113,8 +114,8 @@ class _Product(torch.autograd.Function):
             w, of_w = w.expand(info.batch_size, *w.shape), 0
         w = w.movedim(of_w, 0)
         if of_x is None and w.ndim == 3:  # all read the same rows: their outputs are those of one wide layer
-            wide: Tensor = _Product.apply(x, w.flatten(0, 1))  # type: ignore[no-untyped-call]
+            wide: Tensor = _Product.apply(x, w.flatten(0, 1))
             return wide.unflatten(-1, (info.batch_size, -1)), wide.ndim - 1
         x = x.expand(info.batch_size, *x.shape) if of_x is None else x.movedim(of_x, 0)
-        product: Tensor = _Product.apply(x, w)  # type: ignore[no-untyped-call]
+        product: Tensor = _Product.apply(x, w)
         return product, 0
