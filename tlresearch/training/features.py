@@ -70,6 +70,8 @@ class FeatureCache:
         self.config, self.model, self.methods, self.original = config, model, methods, original
         self.precision, self.answers, self.options = precision, answers, config["cache"]
         self.report: dict[str, Any] = {"used": False, "why": "no training yet"}
+        self.flops = 0.0
+        """Operations of all activations that were computed to be kept."""
         self.rows = FeatureRows(Path(config["store"]) / "features", self.options, self._compute_on_device)
         self._versions: list[tuple[float, ...]] = []
         self._buffers: dict[str, Tensor] = {}
@@ -206,7 +208,10 @@ class FeatureCache:
             return {name: value.detach().float() for name, value in self.answers(batch).items()}
 
     def _compute_on_device(self, cut: Cut, batch: Batch) -> dict[str, Tensor]:
-        return self._compute(cut, move(batch, next(self.model.backbone.parameters()).device))
+        with FlopCounter() as counter:
+            found = self._compute(cut, move(batch, next(self.model.backbone.parameters()).device))
+        self.flops += counter.get_total_flops()
+        return found
 
     def _compute(self, cut: Cut, batch: Batch, learning: bool = False) -> dict[str, Tensor]:
         """Activations as they are kept: on the CPU they may be half as wide."""

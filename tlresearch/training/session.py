@@ -12,7 +12,7 @@ import torch
 from tlresearch.config.build import build
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.batching import move
-from tlresearch.core.distributed import rank
+from tlresearch.core.distributed import gather, rank
 from tlresearch.core.kinds import kind_of
 from tlresearch.core.method import Batches
 from tlresearch.core.model import changed_names
@@ -279,7 +279,8 @@ class Session:
             "parameters_total": sum(p.numel() for p in parameters),
             "parameters_trainable": sum(p.numel() for p in parameters if p.requires_grad),
             "parameters_changed": sum(p.numel() for n, p in self.model.named_parameters() if n in changed),
-            "flops": self.trainer.flops,
+            "flops": sum(gather(self.trainer.flops)),
+            "flops_features": self.features.flops,
             **seconds,
             "seconds_per_prediction": self.cost.seconds["evaluate"] / max(self.cost.predictions, 1),
             "peak_memory_bytes": peak_memory_bytes(),
