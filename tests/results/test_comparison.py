@@ -53,7 +53,17 @@ def test_two_methods_recomputed_by_scipy(two, compared):
     assert probe["against_best"]["p_holm"] == probe["against_best"]["p_t"] < 0.05
     assert (probe["against_best"]["best"], probe["against_best"]["more_seeds"], probe["best"]) == ("lora", 0, False)
     assert (lora["tried"], lora["selection"], lora["oracle"]) == (1, "validation", False)
-    assert lora["cost"]["seconds_train"] == 2.0
+    assert lora["cost"]["seconds_train"] == lora["cost"]["seconds_training"] == 2.0
+
+
+def test_seconds_of_training_include_waiting_and_features(write, compared, report):
+    for seed, features in enumerate((3.0, 0.0)):  # the second run finds what the first has computed
+        cost = {"seconds_train": 2.0, "seconds_wait": 0.5, "seconds_features": features, "seconds_evaluate": 9.0}
+        write(seed=seed, cost=cost)
+    (group,) = compared()["groups"]
+    assert group["cost"]["seconds_training"] == pytest.approx((5.5 + 2.5) / 2)
+    header, line = (row.split("  ") for row in report()[1].splitlines()[1:3])
+    assert "4.0" in line and "train s" in header
 
 
 def test_best_is_only_what_beats_every_other(two, write, compared):

@@ -224,9 +224,7 @@ class FeatureCache:
             module.training = mode
         return {name: activation.to(dtype) for name, activation in found.items()}
 
-    def _estimate(
-        self, cut: Cut, prepared: Mapping[str, Prepared], passes: Passes, proof: Proof
-    ) -> tuple[bool, str]:
+    def _estimate(self, cut: Cut, prepared: Mapping[str, Prepared], passes: Passes, proof: Proof) -> tuple[bool, str]:
         """Whether reading is cheaper than computing; one pass more is counted for the next run of the store."""
         total, missing, flops, size = 0.0, 0.0, proof.flops, proof.size
         for name, rows in prepared.items():
@@ -237,6 +235,7 @@ class FeatureCache:
         cost = missing * size / WRITE + total * size / READ
         row = f"a row is {flops / 1e6:.3g} MFLOP or {size / 1e3:.3g} kB, read {total / max(missing, 1):.3g} times"
         return saved > cost, f"reading {'pays' if saved > cost else 'does not pay'}: {row}"
+
 
 def _reads_inputs(method: Method) -> bool:
     """Whether a method has a hook in which it could look at a batch's inputs."""
