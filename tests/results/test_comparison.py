@@ -56,16 +56,6 @@ def test_two_methods_recomputed_by_scipy(two, compared):
     assert lora["cost"]["seconds_train"] == lora["cost"]["seconds_training"] == 2.0
 
 
-def test_seconds_of_training_include_waiting_and_features(write, compared, report):
-    for seed, features in enumerate((3.0, 0.0)):  # the second run finds what the first has computed
-        cost = {"seconds_train": 2.0, "seconds_wait": 0.5, "seconds_features": features, "seconds_evaluate": 9.0}
-        write(seed=seed, cost=cost)
-    (group,) = compared()["groups"]
-    assert group["cost"]["seconds_training"] == pytest.approx((5.5 + 2.5) / 2)
-    header, line = (row.split("  ") for row in report()[1].splitlines()[1:3])
-    assert "4.0" in line and "train s" in header
-
-
 def test_best_is_only_what_beats_every_other(two, write, compared):
     """A third that is nearly as good: the corrected test does not tell them apart, and nothing is called best."""
     for seed, value in enumerate([0.91, 0.90, 0.92, 0.92]):
