@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,3 +83,18 @@ def small_batch():
         return Batch(x, {"label": y}, torch.zeros_like(numbers), numbers, torch.full((rows,), origin), torch.ones(rows))
 
     return make
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """plugin("file.py", text): the file is among the plugins from then on, here and in processes started from here."""
+
+    def write(name: str, text: str) -> Path:
+        file = tmp_path / "extra" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+        known = os.environ.get("TLRESEARCH_PLUGINS", "")
+        monkeypatch.setenv("TLRESEARCH_PLUGINS", os.pathsep.join(filter(None, [known, str(file)])))
+        return file
+
+    return write

@@ -1,7 +1,5 @@
 """Plugins that exist only here, in a folder of their own and with a cache of their own."""
 
-import os
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,20 +74,5 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """write("file.py", text): the file is among the plugins from then on."""
-
-    def write_plugin(name: str, text: str) -> Path:
-        file = tmp_path / "extra" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text))
-        known = os.environ.get("TLRESEARCH_PLUGINS", "")
-        monkeypatch.setenv("TLRESEARCH_PLUGINS", os.pathsep.join(filter(None, [known, str(file)])))
-        return file
-
-    return write_plugin
-
-
-@pytest.fixture
-def toys(write: Callable[[str, str], Path]) -> Path:
-    return write("toys.py", TOYS)
+def toys(plugin: Callable[[str, str], Path]) -> Path:
+    return plugin("toys.py", TOYS)

@@ -56,8 +56,8 @@ def test_the_key_can_be_another_one(toys):
         build("dataset", {"name": "toy_rows"}, at="")
 
 
-def test_wiring_that_nobody_provides_names_what_there_is(write):
-    write(
+def test_wiring_that_nobody_provides_names_what_there_is(plugin):
+    plugin(
         "odd.py",
         """
         from tlresearch import Method, register
@@ -71,8 +71,8 @@ def test_wiring_that_nobody_provides_names_what_there_is(write):
     assert message.startswith("method.toy_odd: asks for 'clock', and a method is given: other, spec")
 
 
-def test_other_exceptions_pass(write):
-    write(
+def test_other_exceptions_pass(plugin):
+    plugin(
         "odd.py",
         """
         from tlresearch import Method, register

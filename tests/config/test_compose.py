@@ -139,15 +139,15 @@ def test_names_of_a_folder_on_the_search_path_are_allowed(elsewhere):
         compose([path, "backbone=brod"])
 
 
-def test_a_broken_plugin_hurts_only_the_run_that_chooses_it(write):
-    write("broken.py", '@register("method", "toy_broken")\nclass X(:\n')
+def test_a_broken_plugin_hurts_only_the_run_that_chooses_it(plugin):
+    plugin("broken.py", '@register("method", "toy_broken")\nclass X(:\n')
     check(compose())
     with pytest.raises(ConfigError, match="'toy_broken' cannot be used: syntax error in line 2"):
         compose(["method=[toy_broken]"])
 
 
-def test_a_default_that_does_not_fit_its_annotation_is_told(write):
-    write("odd.py", '@register("method", "toy_odd")\nclass X(Method):\n    def __init__(self, *, n: int = "x"): ...\n')
+def test_a_default_that_does_not_fit_its_annotation_is_told(plugin):
+    plugin("odd.py", '@register("method", "toy_odd")\nclass X(Method):\n    def __init__(self, *, n: int = "x"): ...\n')
     with pytest.raises(ConfigError, match="'toy_odd': default of 'n' does not fit its annotation"):
         compose(["method=[toy_odd]"])
 

@@ -54,10 +54,10 @@ def test_an_installed_package_is_read_but_not_imported(elsewhere, monkeypatch):
     assert "outsider" not in sys.modules
 
 
-def test_two_plugins_of_one_name(write):
-    first = write("first.py", METHOD.format(name="toy_same", doc=""))
-    second = write("second.py", METHOD.format(name="toy_same", doc=""))
-    write("third.py", METHOD.format(name="toy_other", doc=""))
+def test_two_plugins_of_one_name(plugin):
+    first = plugin("first.py", METHOD.format(name="toy_same", doc=""))
+    second = plugin("second.py", METHOD.format(name="toy_same", doc=""))
+    plugin("third.py", METHOD.format(name="toy_other", doc=""))
     with pytest.raises(ConfigError, match="two plugins of one name") as error:
         registry.find("method", "toy_same")
     assert str(first) in str(error.value)
@@ -73,8 +73,8 @@ def test_two_plugins_of_one_name(write):
         ("metod", "x: int = 1", "did you mean 'method'"),
     ],
 )
-def test_what_a_file_alone_does_not_show(write, kind, option, reason):
-    write("odd.py", f'@register("{kind}", "toy_odd")\nclass Odd:\n    def __init__(self, *, {option}): ...\n')
+def test_what_a_file_alone_does_not_show(plugin, kind, option, reason):
+    plugin("odd.py", f'@register("{kind}", "toy_odd")\nclass Odd:\n    def __init__(self, *, {option}): ...\n')
     assert reason in registry.index()[kind, "toy_odd"].error
 
 
@@ -107,8 +107,8 @@ def test_unchanged_files_come_from_the_cache_equal_to_what_was_read(toys, monkey
     assert seen == []
 
 
-def test_a_changed_file_is_read_again_and_only_that_one(write, toys, monkeypatch):
-    file = write("one.py", METHOD.format(name="toy_one", doc="Before."))
+def test_a_changed_file_is_read_again_and_only_that_one(plugin, toys, monkeypatch):
+    file = plugin("one.py", METHOD.format(name="toy_one", doc="Before."))
     fresh_index()
     seen = count_reads(monkeypatch)
     file.write_text(METHOD.format(name="toy_one", doc="After it."))
@@ -129,11 +129,11 @@ def test_a_cache_that_cannot_be_written_is_no_error(elsewhere, monkeypatch, toys
     assert fresh_index()["method", "toy_low"].error == ""
 
 
-def test_deleted_files_leave_the_cache(write):
-    file = write("one.py", METHOD.format(name="toy_one", doc=""))
+def test_deleted_files_leave_the_cache(plugin):
+    file = plugin("one.py", METHOD.format(name="toy_one", doc=""))
     fresh_index()
     file.unlink()
-    write("two.py", METHOD.format(name="toy_two", doc=""))
+    plugin("two.py", METHOD.format(name="toy_two", doc=""))
     fresh_index()
     files = json.loads(cache.location().read_text())["files"]
     assert str(file) not in files
@@ -162,8 +162,8 @@ def test_a_folder_plugin_may_be_a_package(elsewhere):
     assert registry.load("method", "toy_package").eight == 8
 
 
-def test_a_plugin_that_fails_at_import_names_the_reason(write):
-    file = write("sad.py", "import no_such_module_anywhere\n" + METHOD.format(name="toy_sad", doc=""))
+def test_a_plugin_that_fails_at_import_names_the_reason(plugin):
+    file = plugin("sad.py", "import no_such_module_anywhere\n" + METHOD.format(name="toy_sad", doc=""))
     with pytest.raises(ConfigError, match="fails at import: ModuleNotFoundError: No module named") as error:
         registry.load("method", "toy_sad")
     assert str(file) in str(error.value)

@@ -1,6 +1,9 @@
 """Hyper-parameters chosen on validation, from records that are written here."""
 
+import csv
+import io
 import json
+import re
 
 import pytest
 
@@ -84,8 +87,9 @@ def test_groups_of_the_same_text_are_told_apart(other, add, chosen, report):
         add(1 - lr, 0.7, **{"lr": lr, "method": method, **other})
     assert sorted(c.values["optimizer.lr"] for c in chosen()) == [0.01, 0.1]
     _, out, _ = report(*SELECT)
-    first, second = (line.split("0.1000  ")[0].split("0.9900  ")[0] for line in out.splitlines()[-3:-1])
-    assert first.replace("0.01", "").split() != second.replace("0.1", "").split(), out
+    header, *body = (re.split(r"\s{2,}", line) for line in out.splitlines()[1:4])
+    told = header[: header.index("optimizer.lr")]
+    assert told and len({tuple(line[: len(told)]) for line in body}) == 2, out
 
 
 def test_what_does_not_change_numbers_does_not_split_a_group(add, chosen):
@@ -115,7 +119,8 @@ def test_only_common_seeds_are_compared_and_that_is_said(add, chosen, report):
     assert (choice.group.n, choice.runs, choice.seeds) == (2, 5, ["0", "1"])
     said = "unequal seeds (optimizer.lr=0.1: 0, 1, 2; optimizer.lr=0.2: 0, 1); compared on 0, 1"
     assert choice.warnings == [said]
-    assert report(*SELECT)[2] == f"warning: {said}\n"
+    assert report(*SELECT, "--format", "json")[2] == f"warning: {said}\n"
+    assert said in report(*SELECT)[1].splitlines()
 
 
 def test_configurations_without_a_common_seed_are_refused(add, report):
@@ -188,11 +193,14 @@ def test_an_empty_store_and_runs_that_are_not_done(add, report, tmp_path):
     assert "nothing to choose from" in report(*SELECT)[2]
     add(0.5, 0.5, lr=0.1)
     add(0.6, 0.5, lr=None)
-    code, out, err = report(*SELECT)
+    code, out, err = report(*SELECT, "--format", "json")
     assert code == 0 and err.startswith("warning: 1 run(s) not done, left out")
-    *_, row, note = out.splitlines()
-    assert row.split() == ["null", "0.6000", "0.5000*", "1", "2", "2", "validation"]
-    assert note.startswith("* made by other code"), "these records name no sources"
+    code, out, err = report(*SELECT)
+    _, header, row, mark, *rest = out.splitlines()
+    assert (code, err) == (0, "") and rest[-1].startswith("failed: ")
+    assert header.split()[:5] == ["method", "optimizer.lr", "validation.accuracy", "test.accuracy", "n"]
+    assert row.split() == ["finetune", "-", "0.6000", "0.5000*", "1", "validation,", "2", "tried"]
+    assert mark.startswith("* made by other code"), "these records name no sources"
 
 
 @pytest.mark.parametrize(("select", "rule"), [("validation.accuracy", True), ("test.accuracy", False)])
@@ -201,10 +209,27 @@ def test_an_oracle_is_marked_wherever_it_is_shown(add, report, select, rule):
     for lr in (0.1, 0.2):
         add(lr, lr, lr=lr, oracle=rule)
     code, out, _ = report("--select", select, "--over", "optimizer.lr")
-    assert code == 0 and out.splitlines()[-2].endswith("oracle")
-    assert ("an oracle" in out.splitlines()[0]) == (select == "test.accuracy")
+    assert code == 0 and out.splitlines()[2].endswith("validation, oracle, 2 tried")
+    assert ("an oracle: it is no number" in out) == (select == "test.accuracy")
     (found,) = json.loads(report("--select", select, "--over", "optimizer.lr", "--format", "json")[1])
     assert found["oracle"] is True
+
+
+@pytest.mark.parametrize("form", ["csv", "markdown", "latex", "table"])
+def test_every_format_says_what_was_chosen_and_by_what(add, report, form):
+    """The same as with --by: one comparison, whatever is asked for."""
+    for lr, seed in ((0.1, 0), (0.2, 0), (0.1, 1), (0.2, 1)):
+        add(0.5, 0.5 + lr + seed / 10, lr=lr, seed=seed, method={"probe": {}})
+        add(lr, 0.6 + lr + seed / 9, lr=lr, seed=seed)
+    code, out, err = report(*SELECT, "--format", form)
+    assert (code, err) == (0, "")
+    if form == "csv":
+        probe, finetune = sorted(csv.DictReader(io.StringIO(out)), key=lambda line: line["mean"])
+        assert (probe["optimizer.lr"], finetune["optimizer.lr"]) == ("0.1", "0.2")
+        assert (probe["tried"], probe["selection"], float(probe["mean"])) == ("2", "validation", pytest.approx(0.65))
+        return
+    assert "0.5000 (1 more as good)" in out and "2 tried" in out
+    assert "optimizer.lr chosen by validation.accuracy (maximised), the mean over seeds" in re.sub(r"\\", "", out)
 
 
 def test_json_has_what_was_selected_tried_and_over(add, report):

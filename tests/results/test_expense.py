@@ -1,4 +1,4 @@
-"""Energy from counters that are written here, as Linux writes them."""
+"""What runs cost: energy from counters written here as Linux writes them, and seconds of training."""
 
 import pytest
 import torch
@@ -32,3 +32,13 @@ def test_nothing_is_reported_where_nothing_counts(counter, tmp_path):
     energy = Energy(torch.device("cpu"), counter("not a number"))
     assert energy.joules() == {}
     assert peak_device_memory(torch.device("cpu")) == {}
+
+
+def test_seconds_of_training_include_waiting_and_features(write, compared, report):
+    for seed, features in enumerate((3.0, 0.0)):  # the second run finds what the first has computed
+        cost = {"seconds_train": 2.0, "seconds_wait": 0.5, "seconds_features": features, "seconds_evaluate": 9.0}
+        write(seed=seed, cost=cost)
+    (group,) = compared()["groups"]
+    assert group["cost"]["seconds_training"] == pytest.approx((5.5 + 2.5) / 2)
+    header, line = (row.split("  ") for row in report()[1].splitlines()[1:3])
+    assert "4.0" in line and "train s" in header

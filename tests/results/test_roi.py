@@ -14,6 +14,7 @@ def trained(write):
         folder = write(value, labels=labels, cost=cost, **settings)
         record = json.loads((folder / "run.json").read_text())
         record["data"]["stages"] = [{"train": 10 * (labels or 100)}]
+        record["stages"] = [{"steps": 40}, {"steps": 30}]
         record["hardware"] = {"device": {"type": "cpu", "count": 1}}
         (folder / "run.json").write_text(json.dumps(record))
         return folder
@@ -96,6 +97,25 @@ def test_lower_is_better_for_an_error(trained, report):
     found = analysed(report, "--metric", "test.rmse")
     assert found["better"] == "lower"
     assert found["settings"][0]["efficiency"][0]["factor"] == pytest.approx(2)
+
+
+def test_the_document_says_what_it_was_made_by_and_how_long_arms_were_trained(both, report):
+    trained = "tlresearch train -m -cn data_efficiency data_dir=DIR"
+    code, out, _ = report("--roi", "--format", "markdown", "--made-by", trained)
+    assert code == 0
+    first, second = out.split("```")[1].split("\n")[1:3]
+    assert first == trained and second.startswith("tlresearch report ") and "--made-by" not in second
+    header, _, *rows = (line.split(" | ") for line in out.splitlines() if line.startswith("| "))
+    assert {row[header.index("steps")] for row in rows[:3]} == {"70"}
+
+
+def test_the_document_tells_the_range_of_the_reviews_as_it_is(both, report):
+    """The prices of tests/results/test_returns.py, in words."""
+    _, out, _ = report("--roi", "--format", "markdown")
+    said = " ".join(out.split())
+    assert f"save {50_000 - 5_000:,}, which is ${45_000 * 0.5:,.0f} at $0.50" in said
+    assert f"${45_000 * 5:,.0f} at $5.00" in said
+    assert f"to ${50_000 * 5 - 5_000 * 0.5:,.0f} that is told of this example is not exact" in said
 
 
 def test_a_picture_is_drawn(both, report, tmp_path):

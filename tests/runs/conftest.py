@@ -1,8 +1,6 @@
 """Runs through the real command, in a working folder of their own."""
 
 import json
-import os
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -110,21 +108,6 @@ def refused(folder: Path, train: Callable[..., Result]) -> Callable[..., str]:
         return result.err.removeprefix("error: ").rstrip()
 
     return call
-
-
-@pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """plugin("file.py", text): the file is among the plugins from then on, here and in processes started from here."""
-
-    def write(name: str, text: str) -> Path:
-        file = tmp_path / "extra" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text))
-        known = os.environ.get("TLRESEARCH_PLUGINS", "")
-        monkeypatch.setenv("TLRESEARCH_PLUGINS", os.pathsep.join(filter(None, [known, str(file)])))
-        return file
-
-    return write
 
 
 @pytest.fixture

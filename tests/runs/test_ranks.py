@@ -61,6 +61,7 @@ def test_a_sweep_on_two_processes(train, folder, history, seeds):
         assert one.identity == two.identity, "the number of devices is not part of a run's identity"
         close(two.metrics["test"], one.metrics["test"])
         close(two.metrics["validation"], one.metrics["validation"])
+        assert two.cost["flops"] == one.cost["flops"], "over all ranks"
         assert len(history(two.folder)) == len(history(one.folder))
         for mine, theirs in zip(history(two.folder), history(one.folder), strict=True):
             close(mine, theirs)

@@ -50,14 +50,14 @@ def test_forgetting_domains_and_pooling_by_hand():
     finished = [
         stage_row(s, Position(i, 9, 9, history), 1, a) for i, (s, a) in enumerate(zip(stages, after, strict=True))
     ]
-    result = summarise(stream, finished, after[-1])
+    result = summarise(stream, finished, after[-1], after[1])
     found = result["metrics"]
     assert found["test"]["accuracy"] == pytest.approx(7 / 10) and found["test"]["rows"] == 10
     assert [row["test_accuracy"] for row in result["stages"]] == [[1.0], [0.5, 1.0], [0.75, 0.0, 1.0]]
     assert found["stage"]["1"]["accuracy"] == 0.0 and found["domain"]["three"] == {"accuracy": 1.0, "rows": 4}
     assert found["worst_domain"] == {"accuracy": 0.0}
     assert found["forgetting"] == pytest.approx(((1.0 - 0.75) + (1.0 - 0.0)) / 2)
-    assert found["validation"] == {"accuracy": 0.9}
+    assert found["validation"] == {"accuracy": 0.9, "all_stages": {"accuracy": pytest.approx(4 / 6)}}
 
 
 def test_a_regression_over_stages_and_domains_by_hand():

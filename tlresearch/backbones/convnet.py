@@ -15,7 +15,7 @@ from tlresearch.core.rows import Row
 from tlresearch.core.types import Features, Inputs, Spec
 from tlresearch.core.weights import Weights
 from tlresearch.nn.checkpoints import load_plain
-from tlresearch.nn.images import fixed_shape, shift, to_pixels
+from tlresearch.nn.images import fixed_shape, row_to_pixels, shift
 
 
 @register("backbone", "convnet")
@@ -76,11 +76,7 @@ class ConvNet(Backbone):
 
     def preprocess(self, split: str) -> Callable[[Row], Row]:
         """Makes a row's image a tensor of the network's input shape."""
-
-        def image(row: Row) -> Row:
-            return {**row, "input": to_pixels(row["input"], self.shape)}
-
-        return image
+        return row_to_pixels(self.shape)
 
     def transform(self, x: Inputs, split: str) -> Tensor:
         """Shifts training images at random where `random_crop` says so; scales pixels to [-1, 1]."""

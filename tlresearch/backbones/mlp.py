@@ -17,7 +17,7 @@ from tlresearch.core.rows import Row
 from tlresearch.core.types import Features, Inputs, Spec
 from tlresearch.core.weights import Weights
 from tlresearch.nn.checkpoints import load_plain
-from tlresearch.nn.images import fixed_shape, to_pixels
+from tlresearch.nn.images import fixed_shape, row_to_pixels
 
 
 @register("backbone", "mlp")
@@ -69,13 +69,10 @@ class MLP(Backbone):
     def preprocess(self, split: str) -> Callable[[Row], Row]:
         """Makes a row's image or vector a tensor."""
 
-        def image(row: Row) -> Row:
-            return {**row, "input": to_pixels(row["input"], self.shape)}
-
         def vector(row: Row) -> Row:
             return {**row, "input": torch.as_tensor(row["input"], dtype=torch.float32)}
 
-        return image if self.image else vector
+        return row_to_pixels(self.shape) if self.image else vector
 
     def transform(self, x: Inputs, split: str) -> Tensor:
         """Scales pixels to [-1, 1]; vectors stay as they are."""

@@ -1,4 +1,4 @@
-"""`tlresearch report --select METRIC --over KEYS`: the hyper-parameters that validation chooses, and what test says."""
+"""`tlresearch report --select METRIC --over KEYS --format json`: what validation chose, among what, what test says."""
 
 from __future__ import annotations
 
@@ -7,27 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tlresearch.commands.table import print_table
-from tlresearch.results.choosing import Choice, direction, is_oracle, value_text
-from tlresearch.results.columns import columns, value
-from tlresearch.results.report import best_first, titles
-
-
-def show(choices: Sequence[Choice], *, select: str, over: Sequence[str], metric: str) -> None:
-    """Prints a row a group, the best first, and above it by which rule its configuration was chosen."""
-    of = {id(choice.group): choice for choice in choices}
-    groups = best_first([choice.group for choice in choices], metric)
-    ordered = [of[id(group)] for group in groups]
-    title, header, cells = columns(groups, titles(groups, over=over))
-    rule = f"chosen by {select} ({direction(select)}), the mean over seeds"
-    if is_oracle(select):
-        rule += "; an oracle: it is no number of the validation rows"
-    header = [*header, *over, select, metric, "n", "tried", "runs", "chosen by"]
-    body = [[*cell, *_numbers(choice, over)] for cell, choice in zip(cells, ordered, strict=True)]
-    print(rule)
-    print_table(header, body, title=title)
-    if any(row["stale"] for group in groups for row in group.rows):
-        print("* made by other code than today's; rerun_stale=true runs them again")
+from tlresearch.results.choosing import Choice, direction
 
 
 def as_json(choices: Sequence[Choice], *, select: str, over: Sequence[str], metric: str) -> str:
@@ -42,19 +22,6 @@ def warn(choices: Sequence[Choice], left_out: int) -> None:
         lines.append(f"{left_out} run(s) not done, left out; `tlresearch report` without --select lists them")
     for line in lines:
         print(f"warning: {line}", file=sys.stderr)
-
-
-def _numbers(choice: Choice, over: Sequence[str]) -> list[str]:
-    ties = f" ({choice.ties} more as good)" if choice.ties else ""
-    return [
-        *(value_text(choice.values[key]) if key in choice.values else "-" for key in over),
-        f"{choice.score:.4f}{ties}",
-        value(choice.group),
-        str(choice.group.n),
-        str(len(choice.tried)),
-        str(choice.runs),
-        "oracle" if choice.oracle else "validation",
-    ]
 
 
 def _object(choice: Choice, select: str, over: Sequence[str], metric: str) -> dict[str, Any]:

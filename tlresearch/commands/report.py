@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="table",
-        help="json: one object a run, or with --by or --pivot the comparison; comparison: groups, intervals and tests "
-        "as one JSON object; csv, markdown; latex: a document that pdflatex compiles; html: one page",
+        help="json: one object a run, with --select one a choice, or with --by or --pivot the comparison; "
+        "comparison: groups, intervals and tests as one JSON object; csv, markdown; latex: a document that pdflatex "
+        "compiles; html: one page",
     )
     parser.add_argument(
         "--metric", help=f"a metric of the record by its dotted name (default: the runs' own, such as {HEADLINE})"
@@ -74,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.roi:
         return roi.main(found, arguments)
     grouped = arguments.by is not None or arguments.pivot is not None
-    if (arguments.select or arguments.over) and not grouped and arguments.format in ("table", "json"):
+    if (arguments.select or arguments.over) and not grouped and arguments.format == "json":
         return _choices(found, arguments)
     if arguments.format == "json" and not grouped:
         print(json.dumps(found, indent=1, default=str))
@@ -83,7 +84,7 @@ def main(arguments: argparse.Namespace) -> int:
         options = {"by": _names(arguments.by), "pivot": arguments.pivot, "select": arguments.select}
         shown = _shown(found, arguments) or [HEADLINE]
         return page.show(found, shown, arguments.output, **options, over=_over(arguments), keys=keys)
-    if not found:
+    if not found and not arguments.select:
         place = sys.stdout if arguments.format == "table" else sys.stderr
         print("no runs yet; `tlresearch train` makes one", file=place)
         return 0
@@ -94,7 +95,7 @@ def _comparison(found: list[dict[str, Any]], keys: Keys, arguments: argparse.Nam
     by, over = _names(arguments.by), _over(arguments)
     if arguments.pivot is not None and not by:
         by = ["method"]
-    shown = _shown(found, arguments)
+    shown = _shown(found, arguments) or [HEADLINE]
     if len(shown) > 1 and (arguments.picture or arguments.format != "table"):
         option, value = ("--picture", arguments.picture) if arguments.picture else ("--format", arguments.format)
         fail(option, value, f"shows one metric and these runs have {', '.join(shown)}; add --metric")
@@ -111,7 +112,8 @@ def _comparison(found: list[dict[str, Any]], keys: Keys, arguments: argparse.Nam
             form = "comparison" if arguments.format == "json" else arguments.format
             print(compared.written(compared_runs, form), end="")
         if arguments.picture:
-            _draw(groups(of, metric), metric, arguments)
+            chosen = choose(of, select=arguments.select, over=over, metric=metric) if arguments.select else []
+            _draw([choice.group for choice in chosen] or groups(of, metric), metric, arguments, over)
     return 0
 
 
@@ -128,25 +130,21 @@ def _over(arguments: argparse.Namespace) -> list[str]:
 
 
 def _shown(found: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> list[str]:
-    """The metric asked for, or those that are the runs' own."""
+    """The metric asked for, or those that are the runs' own; where one is selected by, of the runs that have it."""
     done = [row for row in found if row["status"] == "done"]
+    done = [row for row in done if not arguments.select or arguments.select in metrics(row["metrics"])]
     return [arguments.metric] if arguments.metric else list(dict.fromkeys(row["metric"] for row in done or found))
 
 
 def _choices(found: list[dict[str, Any]], arguments: argparse.Namespace) -> int:
     over = _over(arguments)
-    having = [row for row in found if row["status"] == "done" and arguments.select in metrics(row["metrics"])]
-    shown = _shown(having, arguments) or [HEADLINE]
+    shown = _shown(found, arguments) or [HEADLINE]
     if len(shown) > 1:
         fail("--select", arguments.select, f"these runs have {', '.join(shown)}; add --metric")
     metric = shown[0]
     choices = choose(found, select=arguments.select, over=over, metric=metric)
     choosing.warn(choices, sum(row["status"] != "done" for row in found))
-    if arguments.format == "json":
-        print(choosing.as_json(choices, select=arguments.select, over=over, metric=metric))
-        return 0
-    choosing.show(choices, select=arguments.select, over=over, metric=metric)
-    _draw([choice.group for choice in choices], metric, arguments, over)
+    print(choosing.as_json(choices, select=arguments.select, over=over, metric=metric))
     return 0
 
 

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--roi", action="store_true", help="labels, $ and Pareto front, from runs over labels a class")
     group.add_argument("--price", action="append", default=[], metavar="NAME=USD", help="as prices.NAME has it")
     group.add_argument("--engineer-days", action="append", default=[], metavar="ARM=DAYS", help="arm: as in the table")
+    group.add_argument("--made-by", metavar="COMMAND", help="the command that trained the runs, for --format markdown")
     group.add_argument("--max-seconds-per-prediction", type=float, metavar="S", help="nothing slower is recommended")
     group.add_argument("--max-bytes", type=float, metavar="BYTES", help="a larger network (float32) is not recommended")
 
@@ -46,7 +47,8 @@ def main(found: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print(json.dumps(result, indent=1))
     elif arguments.format == "markdown":
-        print(roi_text.markdown(result, _command(arguments), files[0].name if files else None), end="")
+        commands = [*([arguments.made_by] if arguments.made_by else []), _command(arguments)]
+        print(roi_text.markdown(result, commands, files[0].name if files else None), end="")
     elif arguments.format == "table":
         for number, setting in enumerate(result["settings"]):
             print(end="\n" * (number > 0))
@@ -75,7 +77,7 @@ def _numbers(option: str, given: Sequence[str]) -> dict[str, float]:
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """The command line that gives the same again."""
+    """The command line that gives the same again, but for what it says of the runs' own."""
     words = ["tlresearch", "report", *arguments.store, "--roi", "--format", arguments.format]
     words += ["--metric", arguments.metric] if arguments.metric else []
     for option in ("price", "engineer_days"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from tlresearch.config.errors import fail, require
+from tlresearch.core.rows import Row
 from tlresearch.core.types import Spec
 from tlresearch.nn.image_files import MODES, plain, read
 
@@ -57,6 +59,15 @@ def to_pixels(value: Any, shape: tuple[int, ...]) -> Tensor:
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).reshape(height, width, channels).permute(2, 0, 1).contiguous()
+
+
+def row_to_pixels(shape: tuple[int, ...]) -> Callable[[Row], Row]:
+    """Preprocessing of a backbone whose images have one shape: a row → the same with `to_pixels` of its input."""
+
+    def image(row: Row) -> Row:
+        return {**row, "input": to_pixels(row["input"], shape)}
+
+    return image
 
 
 def shift(x: Tensor, most: int) -> Tensor:

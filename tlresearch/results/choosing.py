@@ -56,6 +56,12 @@ def direction(metric: str) -> str:
     return "minimised" if falls(metric) else "maximised"
 
 
+def rule(select: str, over: Sequence[str]) -> str:
+    """The sentence that says what was chosen by which numbers."""
+    said = f"{', '.join(over)} chosen by {select} ({direction(select)}), the mean over seeds"
+    return said + ("; an oracle: it is no number of the validation rows" if is_oracle(select) else "")
+
+
 def is_oracle(metric: str) -> bool:
     """Whether a metric was computed on test rows: whatever is not of the validation rows."""
     return not metric.startswith("validation.")

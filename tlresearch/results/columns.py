@@ -27,11 +27,3 @@ def _cells(group: Group, title: str) -> dict[str, str]:
     row["method"] = "" if row["predictor"] else title
     row["labels_per_class"] = "all" if row["labels_per_class"] is None else row["labels_per_class"]
     return {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
-
-
-def value(group: Group) -> str:
-    """The mean ± half the 95 % interval, "*" where a run was made by other code; "-" where there is no number."""
-    if group.mean is None:
-        return "-"
-    half = f" ± {group.half:.4f}" if group.half is not None else ""
-    return f"{group.mean:.4f}{half}{'*' if any(row['stale'] for row in group.rows) else ''}"

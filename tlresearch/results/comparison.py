@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tlresearch.core.metrics import falls
-from tlresearch.results.choosing import Choice, choose
+from tlresearch.results.choosing import Choice, choose, rule
 from tlresearch.results.columns import COLUMNS, columns
 from tlresearch.results.keys import Keys, Row, about_data, about_labels, flat, listed, named, sort_key
 from tlresearch.results.pairing import Unit, Varying, by_unit, describe, mixture, said, unit_keys, varying
 from tlresearch.results.ranking import ranks
 from tlresearch.results.references import References
 from tlresearch.results.remarks import differing, remarks
-from tlresearch.results.report import check_metric, group, number, shared, titles
+from tlresearch.results.report import check_metric, group, number, shared, titles, training_seconds
 from tlresearch.results.statistics import (
     LEVEL,
     Paired,
@@ -75,7 +75,7 @@ def compare(
     choices = choose(found, select=select, over=over, metric=metric) if select else []
     if select:
         done = [r for choice in choices for r in choice.group.rows]
-        notes += [warning for choice in choices for warning in choice.warnings]
+        notes += [rule(select, over), *(warning for choice in choices for warning in choice.warnings)]
     measured = [{**r, "number": value} for r in done if (value := number(r, metric)) is not None]
     if len(measured) < len(done):
         lacking = [r["identity"] for r in done if number(r, metric) is None]
@@ -183,6 +183,7 @@ def _object(m: Member, tried: Mapping[str, Choice], references: References) -> d
     choices = [tried[r["identity"]] for r in m.rows if r["identity"] in tried]
     rules = dict.fromkeys(str((r["selection"] or {}).get("rule", "unknown")) for r in m.rows)
     chosen = choices[0].values if choices and all(c.values == choices[0].values for c in choices) else None
+    only = choices[0] if choices and all(c is choices[0] for c in choices) else None
     return {
         "name": m.name,
         "cells": m.cells,
@@ -198,6 +199,8 @@ def _object(m: Member, tried: Mapping[str, Choice], references: References) -> d
         "best": False,
         "selection": ", ".join(rules),
         "chosen": chosen,
+        "selected_value": None if only is None else only.score,
+        "ties": 0 if only is None else only.ties,
         "oracle": any((r["selection"] or {}).get("oracle") for r in m.rows) or any(c.oracle for c in choices),
         "tried": max((len(choice.tried) for choice in choices), default=1),
         "stale": sum(bool(r["stale"]) for r in m.rows),
@@ -214,7 +217,9 @@ def _cost(rows: Sequence[Row]) -> dict[str, float]:
         for name, value in r["cost"].items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 values.setdefault(name, []).append(value)
-    return {name: mean(several) for name, several in values.items()}
+    training = [seconds for r in rows if (seconds := training_seconds(r["cost"])) is not None]
+    means = {name: mean(several) for name, several in values.items()}
+    return {**means, **({"seconds_training": mean(training)} if training else {})}
 
 
 def _compare(members: Sequence[Member], groups: Mapping[int, dict[str, Any]], metric: str, notes: list[str]) -> None:

@@ -77,7 +77,7 @@ def _places(labels: Sequence[int | None]) -> dict[int | None, float]:
 def _against_cost(axes: Axes, lines: Lines, metric: str) -> None:
     for i, groups in enumerate(lines.values()):
         for group in groups:
-            seconds, mean = group.cost("seconds_train"), group.mean
+            seconds, mean = group.training_seconds, group.mean
             if seconds is None or mean is None:
                 continue
             place = max(seconds, 0.01)  # the axis has no zero

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -131,13 +131,11 @@ class Details(NamedTuple):
         """The most confident first, equal ones by their order in the data; their inputs where a stream is given."""
         wrong = (self.y != self.predicted).nonzero()[:, 0]
         order = wrong[self.probability[wrong].argsort(descending=True, stable=True)][:most]
-        labels, value, found = self.task.labels, _inputs(stream), []
-        for row in order.tolist():
-            number = int(self.index[row])
-            names = labels[int(self.y[row])], labels[int(self.predicted[row])]
-            probability = float(self.probability[row])
-            found.append(Mistake(number, *names, probability, value(int(self.stage[row]), number)))
-        return found
+        labels = self.task.labels
+        return [
+            Mistake(n, labels[int(self.y[i])], labels[int(self.predicted[i])], float(self.probability[i]), value)
+            for i, n, value in _numbered(self, order, stream)
+        ]
 
     def tables(self, mistakes: Sequence[Mistake], name: str) -> list[Table]:
         """The classes, the worst first, and the most confident mistakes."""
@@ -188,12 +186,12 @@ class Errors(NamedTuple):
 
     def mistakes(self, stream: Stream | None, most: int = LISTED) -> list[LargeError]:
         """The largest first, equal ones by their order in the data; their inputs where a stream is given."""
-        errors, value, found = (self.predicted - self.y).double(), _inputs(stream), []
-        for row in errors.abs().argsort(descending=True, stable=True)[:most].tolist():
-            number = int(self.index[row])
-            pair = float(self.y[row]), float(self.predicted[row])
-            found.append(LargeError(number, *pair, float(errors[row]), value(int(self.stage[row]), number)))
-        return found
+        errors = (self.predicted - self.y).double()
+        order = errors.abs().argsort(descending=True, stable=True)[:most]
+        return [
+            LargeError(n, float(self.y[i]), float(self.predicted[i]), float(errors[i]), value)
+            for i, n, value in _numbered(self, order, stream)
+        ]
 
     def tables(self, mistakes: Sequence[LargeError], name: str) -> list[Table]:
         """The largest errors."""
@@ -232,11 +230,13 @@ def _places(parts: Sequence[Answers]) -> tuple[Tensor, Tensor]:
     return torch.cat([part.index for part in parts]), torch.cat(stages)
 
 
-def _inputs(stream: Stream | None) -> Callable[[int, int], Any]:
-    """Stage and number of a test row → its input, None without a stream."""
+def _numbered(of: Details | Errors, order: Tensor, stream: Stream | None) -> Iterator[tuple[int, int, Any]]:
+    """For each place of `order` that place, the row's number in the data, and its input: None without a stream."""
     tests = [stage.test for stage in stream.stages] if stream is not None else []
     places = [{number: i for i, number in enumerate(rows.index.tolist())} for rows in tests]
-    return lambda stage, number: tests[stage][places[stage][number]]["input"] if tests else None
+    for i in order.tolist():
+        stage, number = int(of.stage[i]), int(of.index[i])
+        yield i, number, tests[stage][places[stage][number]]["input"] if tests else None
 
 
 def _as_text(value: Any) -> str | None:

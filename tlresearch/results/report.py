@@ -84,10 +84,26 @@ class Group(NamedTuple):
         """The group's first run, which stands for what all of them share."""
         return self.rows[0]
 
+    @property
+    def training_seconds(self) -> float | None:
+        """The mean of `training_seconds` over the group's runs."""
+        values = [seconds for r in self.rows if (seconds := training_seconds(r["cost"])) is not None]
+        return sum(values) / len(values) if values else None
+
     def cost(self, name: str) -> float | None:
         """The mean of one entry of the cost block over the group's runs."""
         values = [r["cost"][name] for r in self.rows if name in r["cost"]]
         return sum(values) / len(values) if values else None
+
+
+def training_seconds(cost: Mapping[str, Any]) -> float | None:
+    """What training took with all it needs: its steps, waiting for data, and computing features that it kept.
+
+    None where the cost block has no seconds of steps. Features that other runs had computed are theirs.
+    """
+    parts = [cost.get(f"seconds_{phase}", 0.0) for phase in ("train", "wait", "features")]
+    known = "seconds_train" in cost and all(isinstance(part, int | float) for part in parts)
+    return float(sum(parts)) if known else None
 
 
 def groups(found: Sequence[dict[str, Any]], metric: str = HEADLINE) -> list[Group]:

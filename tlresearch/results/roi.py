@@ -72,6 +72,12 @@ def _labels(r: Mapping[str, Any]) -> float | None:
     return None if stages is None else float(sum(s["train"] for s in stages))
 
 
+def _steps(r: Mapping[str, Any]) -> int | None:
+    """Optimizer steps of a run over all its stages; None where the record does not say."""
+    stages = Run.load(r["folder"]).record.get("stages")
+    return sum(stage["steps"] for stage in stages) if stages else None
+
+
 class _Setting:
     """The runs over one data set and network."""
 
@@ -100,6 +106,7 @@ class _Setting:
             "value": one.mean,
             "half": one.half,
             "n": one.n,
+            "steps": _steps(one.first),
             "values": {str(seed): value for seed, value in values.items()},
             "seconds": seconds,
             "seconds_per_prediction": one.cost("seconds_per_prediction"),

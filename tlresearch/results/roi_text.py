@@ -80,13 +80,13 @@ def tables(found: Mapping[str, Any], metric: str) -> list[Table]:
     """Title, header and rows of each table of one setting."""
     points = [
         [
-            p["arm"], f"{p['labels']:g}", _plus_minus(p), str(p["n"]), usd(p["usd"]), usd(p["usd_compute"]),
-            _number(p["seconds"]), _number(p["seconds_per_prediction"]), _number(p["bytes"]),
+            p["arm"], f"{p['labels']:g}", _number(p["steps"]), _plus_minus(p), str(p["n"]), usd(p["usd"]),
+            usd(p["usd_compute"]), _number(p["seconds"]), _number(p["seconds_per_prediction"]), _number(p["bytes"]),
             " ".join(["front"] * p["front"] + ["does not fit"] * bool(p["unfit"])),
         ]
         for p in found["points"]
     ]  # fmt: skip
-    header = ["arm", "labels", metric, "n", "$", "$ compute", "seconds", "s a prediction", "bytes", ""]
+    header = ["arm", "labels", "steps", metric, "n", "$", "$ compute", "seconds", "s a prediction", "bytes", ""]
     made: list[Table] = [(found["name"], header, points)]
     saved = [
         [
@@ -108,9 +108,9 @@ def tables(found: Mapping[str, Any], metric: str) -> list[Table]:
     return made
 
 
-def markdown(result: Mapping[str, Any], command: str, picture: str | None) -> str:
-    """The whole as a document."""
-    lines = ["# What transfer saves", "", "Made by", "```", command, "```", ""]
+def markdown(result: Mapping[str, Any], commands: Sequence[str], picture: str | None) -> str:
+    """The whole as a document. commands: what made it."""
+    lines = ["# What transfer saves", "", "Made by", "```", *commands, "```", ""]
     lines += [f"![{result['metric']} against labels and cost]({picture})", ""] if picture else []
     for found in result["settings"]:
         lines += [f"## {found['name']}", "", *found["sentences"], ""]
@@ -132,8 +132,11 @@ EXPLAINED = (
     "  which every arm needs alike, are not counted.",
     "- bytes: the whole network in float32, whatever part of it the run has kept. s a prediction: one row alone,",
     "  preprocessing not counted.",
+    "- Labels saved are worth what one label costs: 5,000 instead of 50,000 save 45,000, which is $22,500 at $0.50",
+    "  a label and $225,000 at $5.00. A range of $22,500 to $247,500 that is told of this example is not exact: its",
+    "  upper end takes 5,000 labels at $0.50 from 50,000 at $5.00, two prices in one difference.",
     "- Recommended is the cheapest that lies within the 95 % interval of the best that fits.",
-    "- Every arm took as many steps as the runs' configurations say; one that is trained longer may need fewer labels.",
+    "- steps: those of training, for which the seconds are; an arm that is trained longer may need fewer labels.",
 )
 
 

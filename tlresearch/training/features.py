@@ -70,6 +70,8 @@ class FeatureCache:
         self.config, self.model, self.methods, self.original = config, model, methods, original
         self.precision, self.answers, self.options = precision, answers, config["cache"]
         self.report: dict[str, Any] = {"used": False, "why": "no training yet"}
+        self.flops = 0.0
+        """Operations of all activations that were computed to be kept."""
         self.rows = FeatureRows(Path(config["store"]) / "features", self.options, self._compute_on_device)
         self._versions: list[tuple[float, ...]] = []
         self._buffers: dict[str, Tensor] = {}
@@ -206,7 +208,10 @@ class FeatureCache:
             return {name: value.detach().float() for name, value in self.answers(batch).items()}
 
     def _compute_on_device(self, cut: Cut, batch: Batch) -> dict[str, Tensor]:
-        return self._compute(cut, move(batch, next(self.model.backbone.parameters()).device))
+        with FlopCounter() as counter:
+            found = self._compute(cut, move(batch, next(self.model.backbone.parameters()).device))
+        self.flops += counter.get_total_flops()
+        return found
 
     def _compute(self, cut: Cut, batch: Batch, learning: bool = False) -> dict[str, Tensor]:
         """Activations as they are kept: on the CPU they may be half as wide."""
@@ -219,9 +224,7 @@ class FeatureCache:
             module.training = mode
         return {name: activation.to(dtype) for name, activation in found.items()}
 
-    def _estimate(
-        self, cut: Cut, prepared: Mapping[str, Prepared], passes: Passes, proof: Proof
-    ) -> tuple[bool, str]:
+    def _estimate(self, cut: Cut, prepared: Mapping[str, Prepared], passes: Passes, proof: Proof) -> tuple[bool, str]:
         """Whether reading is cheaper than computing; one pass more is counted for the next run of the store."""
         total, missing, flops, size = 0.0, 0.0, proof.flops, proof.size
         for name, rows in prepared.items():
@@ -232,6 +235,7 @@ class FeatureCache:
         cost = missing * size / WRITE + total * size / READ
         row = f"a row is {flops / 1e6:.3g} MFLOP or {size / 1e3:.3g} kB, read {total / max(missing, 1):.3g} times"
         return saved > cost, f"reading {'pays' if saved > cost else 'does not pay'}: {row}"
+
 
 def _reads_inputs(method: Method) -> bool:
     """Whether a method has a hook in which it could look at a batch's inputs."""

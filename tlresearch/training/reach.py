@@ -28,7 +28,8 @@ def freeze_unreached(
 ) -> tuple[list[str], float]:
     """One trial pass over a few rows: trainable parameters without a gradient are frozen and their names returned.
 
-    The second value is the floating-point operations of forward and backward pass per row of the batch.
+    The second value is the floating-point operations of forward and backward pass per row of the batch, rows that
+    methods add (replay) counted among both.
 
     It leaves no trace: random states, buffers and the methods' state are put back.
     """
@@ -40,7 +41,12 @@ def freeze_unreached(
             part = method.batch(model, part, clock)
         with gradients.precision():
             out = model(part.x, part.activations)
-        grads = _gradients(total(gradients.terms(part, out, clock)), trainable)
+        terms = gradients.terms(part, out, clock)
+        grads: dict[str, Tensor | None] = dict.fromkeys(trainable)
+        passes = [total(terms)] if gradients.combiner is None else list(terms.values())  # as in a step
+        for loss in passes:
+            found = _gradients(loss, trainable, retain_graph=len(passes) > 1)
+            grads = {name: g if found[name] is None else found[name] for name, g in grads.items()}
     unreached = [name for name, gradient in grads.items() if gradient is None]
     for name in unreached:
         trainable[name].requires_grad_(False)
@@ -63,8 +69,8 @@ def leaving_no_trace(model: Model, methods: Mapping[str, Method]) -> Iterator[No
             method.load_state_dict(states[name])
 
 
-def _gradients(loss: Tensor, trainable: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+def _gradients(loss: Tensor, trainable: Mapping[str, Tensor], *, retain_graph: bool) -> dict[str, Tensor | None]:
     if not loss.requires_grad:
         return dict.fromkeys(trainable)
-    values = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True)
+    values = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True, retain_graph=retain_graph)
     return dict(zip(trainable, values, strict=True))

@@ -37,7 +37,9 @@ def stage_row(stage: Stage, position: Position, best: int, predictions: Found) -
     }
 
 
-def summarise(stream: Stream, finished: Sequence[Mapping[str, Any]], predictions: Found) -> dict[str, Any]:
+def summarise(
+    stream: Stream, finished: Sequence[Mapping[str, Any]], predictions: Found, validations: Found = {}
+) -> dict[str, Any]:
     """`metrics` (test, class, domain, worst_domain, stage, validation) and `stages` of the record.
 
     Rates are fractions in [0, 1].
@@ -47,7 +49,8 @@ def summarise(stream: Stream, finished: Sequence[Mapping[str, Any]], predictions
 
     Over several stages `test` pools all rows; `forgetting` is the mean over all stages but the last of the best
     accuracy a stage ever had minus the one it ends with (Chaudhry et al., 2018, arXiv:1801.10112, eq. 3), or of the
-    rmse it ends with minus the lowest.
+    rmse it ends with minus the lowest. `validation` is that of the last stage's rows; `validation.all_stages` has the
+    headline metric over the validation rows of every stage, by the weights that the run ends with.
     """
     kinds = {task.name: kind_of(task) for task in stream.spec.tasks}
     kind = kind_of(stream.spec.tasks[0])
@@ -85,6 +88,9 @@ def summarise(stream: Stream, finished: Sequence[Mapping[str, Any]], predictions
         sign = -1 if falls(headline) else 1
         lost = [max(sign * row[i] for row in matrix[i:]) - sign * matrix[-1][i] for i in range(len(matrix) - 1)]
         result["forgetting"] = sum(lost) / len(lost)
+    if validations:
+        seen = [found for tasks in validations.values() for found in _scored(kind, tasks)]
+        result["validation"] = {**result["validation"], "all_stages": {headline: _score(kind, seen)}}
     record: dict[str, Any] = _finite({"metrics": result, "stages": list(finished)})
     return record
 

@@ -12,7 +12,7 @@ import torch
 from tlresearch.config.build import build
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.batching import move
-from tlresearch.core.distributed import rank
+from tlresearch.core.distributed import gather, rank
 from tlresearch.core.kinds import kind_of
 from tlresearch.core.method import Batches
 from tlresearch.core.model import changed_names
@@ -93,6 +93,7 @@ class Session:
         self.kept = Kept(config["keep"])
         self.tests: dict[int, Prepared] = {}
         self.predictions: dict[int, dict[str, Predictions]] = {}
+        self.validations: dict[int, dict[str, Predictions]] = {}
 
     def run(self, folder: Path) -> dict[str, Any]:
         """Trains every stage that is not done; returns the parts of the record that it knows."""
@@ -102,7 +103,7 @@ class Session:
         for number in range(self.position.stage, len(self.stream.stages)):
             self._stage(number, self.stream.stages[number])
         return {
-            **summarise(self.stream, self.keeper.finished, self.predictions),
+            **summarise(self.stream, self.keeper.finished, self.predictions, self.validations),
             "unreached": self.trainer.unreached,
             "features": {**self.features.report, "rows_computed": self.features.rows.computed},
             "cost": self._cost(),
@@ -206,13 +207,18 @@ class Session:
         return found
 
     def _test(self, number: int, *, write: bool) -> None:
-        """Predictions on the test rows of every stage so far; at the end writes logits and the reported weights."""
+        """Predictions on the test rows of every stage so far; at the end writes logits and the reported weights.
+
+        At the end of several stages also on the validation rows of all: what a stream's settings are chosen by.
+        """
         for i, stage in enumerate(self.stream.stages[: number + 1]):
             if i not in self.tests:
                 self.tests[i] = self._prepared(stage.test, "test", f"test of {stage.name}")
             with self.cost.phase("features"):
                 self.features.attach(f"test of {stage.name}", self.tests[i])
             self.predictions[i] = self._predict(self.tests[i], stage)
+            if write and number:
+                self.validations[i] = self._predict(self._validation(stage), stage)
         if not write or rank() or self.keeper.folder is None:
             return
         write_logits(self.keeper.folder, self.stream, self.predictions)
@@ -222,6 +228,15 @@ class Session:
             tensors = self.keeper.tensors()
             checkpoint.write(self.keeper.folder / MODEL, tensors, {"labels": labels})
         self.kept.write(self.keeper.folder, tensors, self.methods)
+
+    def _validation(self, stage: Stage) -> Prepared:
+        """The validation rows of any stage so far."""
+        if stage is self.stage:
+            return self.prepared["validation"]
+        rows = self._prepared(stage.validation, "test", f"validation of {stage.name}")
+        with self.cost.phase("features"):
+            self.features.attach(f"validation of {stage.name}", rows)
+        return rows
 
     def _grow_heads(self, stage: int) -> None:
         for earlier in self.stream.stages[: stage + 1]:
@@ -264,7 +279,8 @@ class Session:
             "parameters_total": sum(p.numel() for p in parameters),
             "parameters_trainable": sum(p.numel() for p in parameters if p.requires_grad),
             "parameters_changed": sum(p.numel() for n, p in self.model.named_parameters() if n in changed),
-            "flops": self.trainer.flops,
+            "flops": sum(gather(self.trainer.flops)),
+            "flops_features": self.features.flops,
             **seconds,
             "seconds_per_prediction": self.cost.seconds["evaluate"] / max(self.cost.predictions, 1),
             "peak_memory_bytes": peak_memory_bytes(),

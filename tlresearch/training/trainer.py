@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -79,6 +80,9 @@ class Keeper(Protocol):
     def thaw(self, names: list[str]) -> None:
         """Told which parameters begin to move in the middle of a stage, before they do."""
 
+    def waiting(self) -> AbstractContextManager[None]:
+        """Around what the loop does to get its next batch."""
+
     def due(self) -> bool:
         """Whether a resumable checkpoint should be written now; all ranks give the same answer."""
 
@@ -143,9 +147,9 @@ class Trainer:
             clock = self.clock(position, per_epoch)
             if position.step % per_epoch == 0 and position.step and self._choose(clock, keeper):
                 batches = self._batches(train, unlabelled, position.step, position.total)
-            batch = next(batches)
+            with keeper.waiting():
+                batch = next(batches)
             self.step(batch, clock, meter)
-            self.flops += self.flops_per_row * batch.rows
             position.step += 1
             evaluated = position.step % every == 0 or position.step == position.total
             if evaluated and self.evaluate(position, meter, keeper):
@@ -154,9 +158,7 @@ class Trainer:
                 keeper.save(position)  # only where the meter was read: no term is lost or non-finite
         self.end(position, meter)
 
-    def begin(
-        self, train: Prepared, unlabelled: Prepared | None, position: Position, keeper: Keeper
-    ) -> Meter | None:
+    def begin(self, train: Prepared, unlabelled: Prepared | None, position: Position, keeper: Keeper) -> Meter | None:
         """All that comes before a stage's first step; None where nothing is to be stepped (closed forms alone)."""
         position.total = self.total_steps(len(train))
         per_epoch = self.steps_per_epoch(len(train))
@@ -198,6 +200,7 @@ class Trainer:
         reseed(self.plan.seed, clock.stage, clock.step, rank())  # each step's randomness is its own: resuming is exact
         for method in self.hooks["batch"]:
             batch = method.batch(self.model, batch, clock)
+        self.flops += self.flops_per_row * batch.rows
         meter.add(self.gradients(self.wrapped, batch, clock), batch.rows, clock.step)
         for method in self.hooks["on_gradients"]:
             method.on_gradients(self.model, clock)

@@ -119,6 +119,30 @@ def test_a_pivot_in_csv_has_columns_for_each_value(write, report):
     assert [lines["probe"][f"{key}={value}"] for value in ("5", "50", "all")] == ["", "0.5", "0.5"]
 
 
+def test_pivoted_tables_have_the_corrected_p_of_each_column(write, report, compared):
+    """In every format: p and pairs in CSV, p within the cell elsewhere; none for the best, ? where none can be said."""
+    values = {"lora": (0.90, 0.92, 0.91, 0.93), "probe": (0.80, 0.83, 0.80, 0.84), "ewc": (0.90, 0.91, 0.92, 0.92)}
+    for labels in (5, 50):
+        for method, of in values.items():
+            for seed, value in enumerate(of if labels == 5 else of[:1]):
+                write(value - labels / 1000, seed=seed, labels=labels, method=[method])
+    found = compared(by=["method"], pivot="labels_per_class")["groups"]
+    expected = {(g["cells"]["method"], g["cells"]["labels_per_class"]): g["against_best"] for g in found}
+    assert expected["lora", 5] is None and expected["probe", 5]["p_holm"] < 0.05 < expected["ewc", 5]["p_holm"]
+    _, out, _ = report("--pivot", "labels_per_class", "--format", "csv")
+    for line in csv.DictReader(io.StringIO(out)):
+        for labels in (5, 50):
+            against = expected[line["method"], labels] or {"p_holm": None, "n": None}
+            said = [line[f"{name} labels_per_class={labels}"] for name in ("p_holm", "pairs")]
+            assert said == ["" if against[name] is None else repr(against[name]) for name in ("p_holm", "n")]
+    for form in ("table", "markdown", "latex"):
+        code, out, _ = report("--pivot", "labels_per_class", "--format", form)
+        assert code == 0 and "(n, p)" in out and "against the best of the same column" in out
+        for method in ("probe", "ewc"):
+            assert f"(4, {expected[method, 5]['p_holm']:.2g})" in out
+        assert "(4)" in out and "(1, ?)" in out
+
+
 @pdflatex
 @pytest.mark.parametrize("arguments", [("--by", "dataset"), (), ("--by", "method", "--pivot", "dataset")])
 def test_latex_compiles_as_it_is_with_any_name(odd, report, arguments, tmp_path):
@@ -177,9 +201,9 @@ def test_the_table_of_a_pivot(write, report):
     code, out, _ = report("--pivot", "dataset.labels_per_class")
     lines = [re.split(r"\s{2,}", line) for line in out.splitlines()]
     assert code == 0
-    assert lines[1] == ["method", "labels_per_class=5 (n)", "labels_per_class=50 (n)", "selected by"]
+    assert lines[1] == ["method", "labels_per_class=5 (n, p)", "labels_per_class=50 (n, p)", "selected by"]
     assert lines[2] == ["lora", "0.5050 ± 0.0635* (2)", "0.8050 ± 0.0635* (2)", "validation, 1 tried"]
-    assert lines[3] == ["probe", "0.4000*† (1)", "-", "validation, oracle, 1 tried"]
+    assert lines[3] == ["probe", "0.4000*† (1, ?)", "-", "validation, oracle, 1 tried"]
 
 
 def test_a_terminal_shows_bold_and_leaves_out_what_has_no_room(store, report, monkeypatch):

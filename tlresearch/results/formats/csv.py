@@ -12,6 +12,8 @@ from tlresearch.results.keys import sort_key, text
 
 NUMBERS = ("n", "mean", "deviation", "low", "high", "bootstrap_low", "bootstrap_high")
 AGAINST = ("difference", "p_t", "p_wilcoxon", "p_holm", "effect", "more_seeds")
+SECONDS = ("seconds_train", "seconds_wait", "seconds_features", "seconds_training")
+"""Steps, waiting for data, computing features that are kept, and all three."""
 OTHERS = ("best", "rank", "selection", "oracle", "tried", "stale", "negative_transfer")
 
 
@@ -23,25 +25,28 @@ def write(comparison: Mapping[str, Any]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if not pivot:
-        writer.writerow([*keys, *over, "metric", *NUMBERS, "pairs", *AGAINST, *OTHERS, "seconds_train"])
+        writer.writerow([*keys, *over, "metric", *NUMBERS, "pairs", *AGAINST, *OTHERS, *SECONDS])
         for g in comparison["groups"]:
             chosen, against, numbers = g["chosen"] or {}, g["against_best"] or {}, _numbers(g)
             settings = [*((key, g["cells"].get(key)) for key in keys), *((key, chosen.get(key)) for key in over)]
             writer.writerow([
                 *(_text(key, value) for key, value in settings), metric, *(numbers[name] for name in NUMBERS),
                 against.get("n"), *(against.get(name) for name in AGAINST), *(g[name] for name in OTHERS),
-                g["cost"].get("seconds_train"),
+                *(g["cost"].get(name) for name in SECONDS),
             ])  # fmt: skip
         return out.getvalue()
     values = {_text(pivot, v): v for v in (g["cells"].get(pivot) for g in comparison["groups"])}
     columns = sorted(values, key=lambda name: sort_key(values[name]))
-    writer.writerow([*keys, "metric", *(f"{name} {pivot}={value}" for value in columns for name in (*NUMBERS, "best"))])
+    shown = (*NUMBERS, "pairs", "p_holm", "best")
+    writer.writerow([*keys, "metric", *(f"{name} {pivot}={value}" for value in columns for name in shown)])
     rows: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {}
     for g in comparison["groups"]:
         place = tuple(_text(key, g["cells"].get(key)) for key in keys)
-        rows.setdefault(place, {})[_text(pivot, g["cells"].get(pivot))] = {**_numbers(g), "best": g["best"]}
+        against = g["against_best"] or {}
+        tested = {"pairs": against.get("n"), "p_holm": against.get("p_holm"), "best": g["best"]}
+        rows.setdefault(place, {})[_text(pivot, g["cells"].get(pivot))] = {**_numbers(g), **tested}
     for place, found in rows.items():
-        cells = [found.get(value, {}).get(name) for value in columns for name in (*NUMBERS, "best")]
+        cells = [found.get(value, {}).get(name) for value in columns for name in shown]
         writer.writerow([*place, metric, *cells])
     return out.getvalue()
 

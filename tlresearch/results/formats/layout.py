@@ -49,7 +49,7 @@ def layout(comparison: Mapping[str, Any]) -> Layout:
         title,
         [plain(header[i]) for i in filled],
         [[row[i] for i in filled] for row in rows],
-        [plain(note) for note in (*marked, *bold, *_ranked(comparison), *comparison["notes"])],
+        [plain(note) for note in (*marked, *bold, *_legend(comparison), *_ranked(comparison), *comparison["notes"])],
     )
 
 
@@ -60,10 +60,11 @@ def plain(said: Any) -> str:
 
 def _flat(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
     keys = comparison["by"]
-    over = (comparison["select"] or {}).get("over", [])
+    select = comparison["select"] or {}
+    over, selected = select.get("over", []), [select["metric"]] if select else []
     header = [
-        *keys, *over, comparison["metric"], "sd", "bootstrap 95 %", "n", "Δ best", "p (Holm)", "p (Wilcoxon)", "d_z",
-        "more seeds", "rank", "trainable", "train s", "selected by",
+        *keys, *over, *selected, comparison["metric"], "sd", "bootstrap 95 %", "n", "Δ best", "p (Holm)",
+        "p (Wilcoxon)", "d_z", "more seeds", "rank", "trainable", "train s", "selected by",
     ]  # fmt: skip
     rows = []
     for g in comparison["groups"]:
@@ -72,6 +73,7 @@ def _flat(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
         said = [
             *(text(key, g["cells"].get(key)) for key in keys),
             *(text(key, chosen.get(key)) for key in over),
+            *(_selected(g) for _ in selected),
             "",
             _digits(g["deviation"]),
             "" if g["bootstrap"] is None else "[{:.4f}, {:.4f}]".format(*g["bootstrap"]),
@@ -83,11 +85,11 @@ def _flat(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
             _more(against),
             _digits(g["rank"], ".2f"),
             _digits(g["cost"].get("parameters_trainable"), ",.0f"),
-            _digits(g["cost"].get("seconds_train"), ".1f"),
+            _digits(g["cost"].get("seconds_training"), ".1f"),
             _rule(g),
         ]
         cells = [Cell(plain(one)) for one in said]
-        cells[len(keys) + len(over)] = Cell(_number(g), g["best"])
+        cells[len(keys) + len(over) + len(selected)] = Cell(_number(g), g["best"])
         rows.append(cells)
     return header, rows
 
@@ -103,17 +105,30 @@ def _pivoted(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]
         places.setdefault(row, {})[text(pivot, g["cells"].get(pivot))] = g
     rows = []
     for row, found in places.items():
-        cells = [Cell(f"{_number(g)} ({g['n']})", g["best"]) if (g := found.get(value)) else Cell("-")
+        cells = [Cell(f"{_number(g)} ({g['n']}{_tested(g)})", g["best"]) if (g := found.get(value)) else Cell("-")
                  for value, _ in values]  # fmt: skip
         rules = dict.fromkeys(_rule(g) for g in found.values())
         ranks = dict.fromkeys(_digits(g["rank"], ".2f") for g in found.values())
         rows.append([*(Cell(plain(one)) for one in row), *cells, Cell(", ".join(ranks)), Cell(plain("; ".join(rules)))])
-    return [*keys, *(plain(f"{named(pivot, value)} (n)") for _, value in values), "rank", "selected by"], rows
+    said = "n, p" if any(_tested(g) for g in comparison["groups"]) else "n"
+    return [*keys, *(plain(f"{named(pivot, value)} ({said})") for _, value in values), "rank", "selected by"], rows
+
+
+def _tested(g: Mapping[str, Any]) -> str:
+    """The corrected p against the best of the same column and data; that one has none."""
+    against = g["against_best"]
+    return "" if against is None else f", {'?' if against['p_holm'] is None else format(against['p_holm'], '.2g')}"
 
 
 def _number(g: Mapping[str, Any]) -> str:
     half = "" if g["interval"] is None else f" ± {(g['interval'][1] - g['interval'][0]) / 2:.4f}"
     return f"{g['mean']:.4f}{half}{''.join(_marks(g))}"
+
+
+def _selected(g: Mapping[str, Any]) -> str:
+    """The score that a group's settings were chosen by, and how many others have the same."""
+    ties = f" ({g['ties']} more as good)" if g["ties"] else ""
+    return f"{_digits(g['selected_value'])}{ties}"
 
 
 def _marks(g: Mapping[str, Any]) -> list[str]:
@@ -137,6 +152,13 @@ def _more(against: Mapping[str, Any]) -> str:
     if not against or against["effect"] is None:
         return "" if not against else "?"
     return ">1000" if against["more_seeds"] is None else str(against["more_seeds"])
+
+
+def _legend(comparison: Mapping[str, Any]) -> list[str]:
+    """What the p of a pivoted table's cells is, where there is one."""
+    if not comparison["pivot"] or not any(_tested(g) for g in comparison["groups"]):
+        return []
+    return ["p: against the best of the same column on the same data, which has none; ? where it cannot be said"]
 
 
 def _ranked(comparison: Mapping[str, Any]) -> list[str]:

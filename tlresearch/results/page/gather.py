@@ -164,7 +164,7 @@ def _labels(cells: Mapping[str, Any], members: Sequence[Row]) -> int | str | Non
 
 
 def _run(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
-    from tlresearch.results.report import metrics as by_name
+    from tlresearch.results.report import metrics as by_name, training_seconds
 
     values = by_name(row["metrics"])
     return {
@@ -172,7 +172,7 @@ def _run(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
         "seed": text(row["seed"]),
         "stale": bool(row["stale"]),
         "values": [number(values.get(metric)) for metric in metrics],
-        "seconds": rounded(row["cost"].get("seconds_train")),
+        "seconds": rounded(training_seconds(row["cost"])),
         "overrides": text(" ".join(str(override) for override in row["overrides"]), 240),
     }
 

@@ -70,7 +70,7 @@ function drawLabels(groups) {
 
 function costs() {
   const found = new Set(comparison().groups.flatMap((group) => Object.keys(group.cost)));
-  return ["seconds_train", ...[...found].sort()].filter(
+  return ["seconds_training", ...[...found].sort()].filter(
     (name, i, names) => found.has(name) && names.indexOf(name) === i,
   );
 }

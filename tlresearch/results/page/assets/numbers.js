@@ -46,7 +46,7 @@ function plusMinus(mean, halfWidth) {
   return isNumber(halfWidth) ? `${score(mean)} ± ${score(halfWidth)}` : score(mean);
 }
 
-// "seconds_train" as people read it.
+// "seconds_training" as people read it.
 function spoken(name) {
   return name.replaceAll("_", " ");
 }

@@ -24,7 +24,7 @@ const COLUMNS = {
   plot: { title: "95 % interval" },
   n: { title: "n", value: (group) => group.n, numeric: true },
   trainable: { title: "trainable", value: (group) => group.cost.parameters_trainable, numeric: true },
-  seconds: { title: "train s", value: (group) => group.cost.seconds_train, numeric: true },
+  seconds: { title: "train s", value: (group) => group.cost.seconds_training, numeric: true },
   selection: { title: "selected by", value: (group) => group.selection },
   p: { title: "p (Holm)", value: (group) => (group.against_best || {}).p_holm, numeric: true },
   flags: {
