@@ -109,7 +109,9 @@ class Transformers(Backbone):
             first = (str(error).splitlines() or [""])[0]
             fail("model", source, f"does not read an example ({type(error).__name__}: {first}); choose another network")
         if seen.order != tuple(range(len(self.blocks()))):
-            fail("model", source, f"{type(self.network).__name__} does not call {self.layers} one by one; choose another")
+            fail(
+                "model", source, f"{type(self.network).__name__} does not call {self.layers} one by one; choose another"
+            )
         self.feature_dim = widths[0]
         return seen.behind
 

@@ -49,7 +49,7 @@ def _resize(processor: Any, side: int) -> None:
     if size is not None:
         processor.size = type(processor.size)(**{key: round(value * side / before) for key, value in size.items()})
     if crop is not None:
-        processor.crop_size = type(processor.crop_size)(**{key: side for key in crop})
+        processor.crop_size = type(processor.crop_size)(**dict.fromkeys(crop, side))
 
 
 def _plain(size: Any) -> dict[str, int] | None:
