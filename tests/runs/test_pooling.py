@@ -1,4 +1,4 @@
-"""head.pooling that learns, through the real command: trained, cached as tokens, rebuilt, refused where it cannot be."""
+"""head.pooling that learns, through the real command: trained, cached as tokens, rebuilt, refused where it must be."""
 
 import csv
 
