@@ -77,16 +77,22 @@ def _solve(z: Tensor, y: Tensor, seen: Tensor, penalty: float) -> tuple[Tensor, 
     weight = torch.zeros(len(seen), z.shape[1], dtype=z.dtype, device=z.device, requires_grad=True)
     bias = torch.zeros(len(seen), dtype=z.dtype, device=z.device, requires_grad=True)
     unseen = torch.where(seen, 0.0, -torch.inf).to(z)
-    options = {"max_iter": 1000, "tolerance_grad": 1e-6, "tolerance_change": 1e-12, "history_size": 20}
-    solver = torch.optim.LBFGS([weight, bias], line_search_fn="strong_wolfe", **options)  # type: ignore[arg-type]
+    solver = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=1000,
+        tolerance_grad=1e-6,
+        tolerance_change=1e-12,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
 
     def loss() -> Tensor:
         solver.zero_grad()
         value = F.cross_entropy(F.linear(z, weight, bias) + unseen, y, reduction="sum")
         value = value + penalty / 2 * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    solver.step(loss)  # type: ignore[arg-type]
+    solver.step(loss)
     solved = weight.detach()
     return solved, bias.detach() - solved @ middle

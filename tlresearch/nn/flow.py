@@ -26,12 +26,9 @@ def flow(network: nn.Module, blocks: Sequence[nn.Module], run: Callable[[], Any]
     def enter(name: str) -> None:
         (behind if len(order) == len(blocks) and name not in before else before).add(name)
 
-    hooks = [
-        block.register_forward_hook(lambda *_, i=i: order.setdefault(i))  # type: ignore[misc]
-        for i, block in enumerate(blocks)
-    ]
+    hooks = [block.register_forward_hook(lambda *_, i=i: order.setdefault(i)) for i, block in enumerate(blocks)]
     hooks += [
-        module.register_forward_pre_hook(lambda *_, n=name: enter(n))  # type: ignore[misc]
+        module.register_forward_pre_hook(lambda *_, n=name: enter(n))
         for name, module in network.named_modules()
         if id(module) not in inside
     ]
