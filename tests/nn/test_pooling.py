@@ -84,5 +84,17 @@ def test_of_a_backbone_without_tokens_it_is_refused():
     backbone = MLP(Spec("vector", (6,), (TASK,)), Weights("none"))
     model = Model(backbone)
     model.add_head(TASK, Linear(backbone, TASK), "gem")
-    with pytest.raises(ConfigError, match=r"head\.pooling: 'gem' needs tokens"):
+    with pytest.raises(ConfigError, match=r"head\.pooling: 'gem': needs tokens"):
         model(torch.randn(2, 6))
+
+
+def test_only_what_has_a_class_token_is_pooled_at_it():
+    from tlresearch.backbones.timm import Timm
+
+    spec = Spec("image", None, (TASK,))
+    options = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    vit = Timm(spec, Weights("none"), model="vit_tiny_patch16_224", arguments=options)
+    Model(vit).add_head(TASK, Linear(vit, TASK), "cls")
+    network = Timm(spec, Weights("none"), model="test_resnet", image_size=32)
+    with pytest.raises(ConfigError, match=r"head\.pooling: 'cls': this backbone has no class token"):
+        Model(network).add_head(TASK, Linear(network, TASK), "cls")

@@ -88,6 +88,7 @@ class Timm(Backbone):
             require(name == "mean" or min(values) > 0, name, given, "numbers above 0")
             self.register_buffer(name, 255 * torch.tensor(values).view(-1, 1, 1), persistent=False)
         self.layout: Layout = layout(self.network)
+        self.class_token = bool(getattr(self.network, "num_prefix_tokens", 0)) or hasattr(self.network, "cls_token")
         self.caching = call_by_module(self.network)
 
     @classmethod

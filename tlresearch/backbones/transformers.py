@@ -16,7 +16,7 @@ from tlresearch.core.backbone import Backbone, pixels
 from tlresearch.core.head import pool
 from tlresearch.core.rows import Row
 from tlresearch.core.types import Features, Inputs, Spec
-from tlresearch.core.weights import Weights
+from tlresearch.core.weights import ENDINGS, Weights
 from tlresearch.nn import transformers_network as networks
 from tlresearch.nn.flow import flow
 from tlresearch.nn.hub import hub
@@ -62,8 +62,9 @@ class Transformers(Backbone):
         super().__init__()
         require(max_length >= 4, "max_length", max_length, "an integer of at least 4")
         path = weights.location()
-        if path is not None and path.is_dir() and not (path / "config.json").is_file():
-            fail("weights", str(weights), "must be a folder as transformers saves it, with config.json")
+        if path is not None and path.suffix not in ENDINGS and not (path / "config.json").is_file():
+            forms = f"a folder as transformers saves it, with config.json, or a file that ends in {', '.join(ENDINGS)}"
+            fail("weights", str(weights), f"must be {forms}")
         source, folder = networks.source_of(model, path)
         self.reader: ImageReader | None = None
         with nullcontext() if folder else hub("model", source), networks.quiet():
@@ -87,6 +88,9 @@ class Transformers(Backbone):
             filler = self.tokenizer.pad_token_id
             self.filler = 0 if filler is None else filler  # masked: any id serves where the tokenizer has none
             self._check_length(config)
+        else:
+            parts = [name.rpartition(".")[2] for name, _ in self.network.named_parameters()]
+            self.class_token = not {"cls_token", "class_embedding"}.isdisjoint(parts)
         self.behind = self._follow(source)
 
     def _check_length(self, config: Any) -> None:

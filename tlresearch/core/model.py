@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tlresearch.config.errors import fail
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.head import Head, pool, pool_by
 from tlresearch.core.prefix import Cut
@@ -42,6 +43,8 @@ class Model(nn.Module):
 
     def add_head(self, task: Task, head: Head, pooling: str = "auto") -> None:
         """A head for a task that has none yet; with it, a pooling that learns."""
+        if pooling == "cls" and not self.backbone.class_token:
+            fail("head.pooling", pooling, "this backbone has no class token; use auto, mean, max, attention or gem")
         if pooling in poolings.LEARNT and head.pooling is None:
             head.pooling = poolings.make(pooling, self.backbone.feature_dim)
         self.heads[PREFIX + task.name] = head
