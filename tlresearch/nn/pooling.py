@@ -40,10 +40,11 @@ class GeM(nn.Module):
 
     def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
         """Tokens (B, L, D), keep (B, L) bool → (B, D)."""
-        powers = tokens.float().clamp(min=self.EPSILON).pow(self.power)
-        weights = keep.unsqueeze(2).to(powers.dtype)
-        mean = (powers * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return mean.pow(1 / self.power).to(tokens.dtype)
+        positive = tokens.float().clamp(min=self.EPSILON)
+        weights = keep.unsqueeze(2).to(positive.dtype)
+        largest = (positive * weights).amax(1, keepdim=True).detach().clamp(min=self.EPSILON)  # powers of it overflow
+        mean = ((positive / largest).pow(self.power) * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return (largest.squeeze(1) * mean.pow(1 / self.power)).to(tokens.dtype)
 
 
 def make(pooling: str, features: int) -> nn.Module:
