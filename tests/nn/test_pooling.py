@@ -45,6 +45,8 @@ def test_gem_is_the_generalised_mean_of_real_tokens():
     near = pool(Features(x, x[:, 0], MASK), "max").pooled
     assert (pooling(x, MASK) - near).abs().max() < 0.05, "a high power is nearly the maximum"
     assert GeM()(-x, MASK).isfinite().all()
+    padded = torch.where(MASK.unsqueeze(2), x, 1e30)
+    torch.testing.assert_close(pooling(padded, MASK), pooling(x, MASK))
 
 
 class Map(Backbone):

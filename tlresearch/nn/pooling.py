@@ -40,9 +40,9 @@ class GeM(nn.Module):
 
     def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
         """Tokens (B, L, D), keep (B, L) bool → (B, D)."""
-        positive = tokens.float().clamp(min=self.EPSILON)
-        weights = keep.unsqueeze(2).to(positive.dtype)
-        largest = (positive * weights).amax(1, keepdim=True).detach().clamp(min=self.EPSILON)  # powers of it overflow
+        weights = keep.unsqueeze(2).float()
+        positive = tokens.float().clamp(min=self.EPSILON).masked_fill(~keep.unsqueeze(2), self.EPSILON)
+        largest = positive.amax(1, keepdim=True).detach()  # whose powers could overflow
         mean = ((positive / largest).pow(self.power) * weights).sum(1) / weights.sum(1).clamp(min=1)
         return (largest.squeeze(1) * mean.pow(1 / self.power)).to(tokens.dtype)
 
