@@ -22,7 +22,8 @@ class AttentionPooling(nn.Module):
         """Tokens (B, L, D), keep (B, L) bool → (B, D)."""
         scores = (tokens @ self.query.to(tokens.dtype)) / tokens.shape[2] ** 0.5
         weights = scores.float().masked_fill(~keep, -torch.inf).softmax(1).to(tokens.dtype)
-        return (weights.unsqueeze(2) * tokens).sum(1)
+        pooled: Tensor = (weights.unsqueeze(2) * tokens).sum(1)
+        return pooled
 
 
 class GeM(nn.Module):

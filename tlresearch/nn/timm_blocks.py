@@ -56,6 +56,7 @@ def call_by_module(network: nn.Module) -> list[Any]:
 
     Returns the modules that keep a table of attention biases in evaluation mode (LeViT, TinyViT).
     """
+    module: Any
     for module in network.modules():
         if getattr(module, "qkv_bias_separate", None) is False:
             module.qkv_bias_separate = True

@@ -154,7 +154,7 @@ def layers(network: nn.Module, config: Any, source: str) -> str:
     wanted = [name for name, found in lists.items() if len(found) == depth]
     if not lists:
         fail("model", source, f"{type(network).__name__} has no list of layers; choose another network")
-    name = wanted[0] if wanted else max(lists, key=lambda found: len(lists[found]))
+    name: str = wanted[0] if wanted else max(lists, key=lambda found: len(lists[found]))
     parent = name.rpartition(".")[0]
     beside = [n for n in wanted if n != name and n.rpartition(".")[0] == parent]
     if beside:
