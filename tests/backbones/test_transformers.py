@@ -169,15 +169,28 @@ def test_weights_of_another_network_are_refused(folder: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"weights: .*tensors are missing: encoder\.layer\.2"):
         Transformers(TEXT, Weights("path", str(tmp_path / "deeper")))
     (tmp_path / "deeper" / "config.json").write_text(json.dumps({**config, "intermediate_size": 65}))
-    with pytest.raises(ConfigError, match=r"weights: .*cannot be loaded"):
+    with pytest.raises(ConfigError, match=r"weights: .*shapes differ.*\(64,\) instead of \(65,\)"):
         Transformers(TEXT, Weights("path", str(tmp_path / "deeper")))
 
 
-def test_pickles_are_not_read(folder: Path) -> None:
+class Code:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('code was run')",)
+
+
+def test_a_state_dict_is_read_and_its_code_is_not_run(folder: Path, tmp_path: Path) -> None:
+    expected = features(Transformers(TEXT, Weights("path", str(folder)))).pooled
     state = BertModel.from_pretrained(folder, add_pooling_layer=False).state_dict()
     (folder / "model.safetensors").unlink()
     torch.save(state, folder / "pytorch_model.bin")
-    with pytest.raises(ConfigError, match=r"weights: .*model\.safetensors"):
+    assert torch.equal(features(Transformers(TEXT, Weights("path", str(folder)))).pooled, expected)
+    (folder / "pytorch_model.bin").rename(tmp_path / "alone.pt")
+    alone = Transformers(TEXT, Weights("path", str(tmp_path / "alone.pt")), model=f"path:{folder}")
+    assert torch.equal(features(alone).pooled, expected) and alone.fresh == frozenset()
+    with pytest.raises(ConfigError, match=r"weights: .*holds no weights"):
+        Transformers(TEXT, Weights("path", str(folder)))
+    torch.save({"weight": Code()}, folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"weights: .*is not a plain state dict"):
         Transformers(TEXT, Weights("path", str(folder)))
 
 

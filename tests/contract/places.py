@@ -54,6 +54,29 @@ def _bert(folder: Path) -> None:
         BertModel(config, add_pooling_layer=False).save_pretrained(folder)
 
 
+def _vit(folder: Path) -> None:
+    """A transformers folder that reads images of 16 pixels a side: two layers of width 32, random weights."""
+    import torch
+    from transformers import CLIPImageProcessor, ViTConfig, ViTModel
+
+    config = ViTConfig(
+        image_size=16,
+        patch_size=4,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        initializer_range=0.2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    sizes = {"height": 16, "width": 16}
+    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=sizes).save_pretrained(folder)
+
+
 def _pictures(folder: Path) -> None:
     from PIL import Image
 
@@ -125,4 +148,5 @@ MAKE: dict[str, Callable[[Path], None]] = {
     "saved": _saved,
     "table.csv": _table,
     "usps.npz": _usps,
+    "vit": _vit,
 }

@@ -40,6 +40,14 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
 }
 """(kind, name) → options; what is not here comes with its defaults. {…} names a folder or file that the kit makes."""
 
+READING: dict[tuple[str, str], dict[str, Any]] = {("transformers", "image"): {"weights": "path:{vit}"}}
+"""(backbone, modality) → options of one that reads several, where those above are for another."""
+
+
+def reading(name: str, modality: str, places: Mapping[str, Path]) -> dict[str, Any]:
+    """What a backbone needs beside its other options to read a modality."""
+    return {option: _filled(value, places) for option, value in READING.get((name, modality), {}).items()}
+
 
 @contextmanager
 def fixtures() -> Iterator[None]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tlresearch.config.registry import load
-from tlresearch.core.head import POOLINGS, pool
+from tlresearch.core.head import FIXED_POOLINGS, pool
 from tlresearch.training.checkpoint import load_model
 
 from . import registered
@@ -22,7 +22,8 @@ def each(kit: Kit, name: str, seed: int = 0):
     for modality in sorted(modalities):
         stream = kit.build("dataset", TOYS[modality]).stream()
         torch.manual_seed(seed)
-        yield kit.build("backbone", name, spec=stream.spec).eval(), stream.stages[0].train
+        reading = registered.reading(name, modality, kit.places)
+        yield kit.build("backbone", name, at=reading, spec=stream.spec).eval(), stream.stages[0].train
 
 
 def batch(backbone, rows, chosen, split="test"):
@@ -64,7 +65,7 @@ def test_rows_become_features(kit: Kit, name: str) -> None:
         if features.tokens is not None:
             assert features.tokens.shape[::2] == (5, backbone.feature_dim)
             assert features.mask is None or features.mask.shape == features.tokens.shape[:2]
-            assert all(pool(features, how).pooled.shape == features.pooled.shape for how in POOLINGS)
+            assert all(pool(features, how).pooled.shape == features.pooled.shape for how in FIXED_POOLINGS)
         backbone.train()
         trained = backbone(backbone.transform(made.x, "train")).pooled
         trained.square().sum().backward()

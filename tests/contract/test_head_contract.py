@@ -126,6 +126,7 @@ def test_growing_keeps_the_old_answers(kit: Kit, backbone, name: str) -> None:
     assert after.shape == (6, 4)
     torch.testing.assert_close(after[:, :2], before, rtol=1e-6, atol=1e-6)
     fresh = made(kit, backbone, name)
+    fresh = fitted(fresh, old, y[y < 2]) if fresh.closed_form else fresh  # a head may keep the rows that it has seen
     assert {n: p.shape for n, p in head.state_dict().items()} == {n: p.shape for n, p in fresh.state_dict().items()}
 
 
@@ -187,6 +188,8 @@ def test_a_run_of_a_regression_stops_and_goes_on(kit: Kit, name: str) -> None:
     straight = kit.run(config)
     test = straight.results["metrics"]["test"]
     assert test["rmse"] < 500 and test["rows"] == 11, "guessing the mean of 200 times a sum of 8 normal numbers: 566"
+    if load("head", name).closed_form:
+        return  # it takes no steps between which it could stop
     folder = kit.place()
     with pytest.raises(Stop):
         kit.run(config, folder, stop=6)

@@ -71,7 +71,10 @@ def test_all_tensors_are_there_merged_under_plain_names(image_run, exported, els
     assert names == sorted(found) and labels == {"digit": list(run.spec.tasks[0].labels)}
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp", "prototype"])
+HEADS = ["bn_linear", "cosine", "knn", "lda", "linear", "logistic", "mlp", "prototype", "ridge"]
+
+
+@pytest.mark.parametrize("head", HEADS)
 def test_every_head_fits(head, image_run, exported):
     run = image_run("backbone=convnet", f"head={head}", "method=[probe]")
     x = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)

@@ -48,7 +48,7 @@ CASES = [
     (["method=[dann]"], ["dataset", "'dann'", "unlabelled", "'digits'", "dataset.target"]),
     (["head=prototype"], ["head", "'prototype'", "method=[probe]"]),
     (["head.pooling=cls"], ["head.pooling", "'cls'", "tokens", "auto"]),
-    (["backbone=transformers"], ["backbone", "'transformers'", "dataset=digits", "image", "convnet, lenet, mlp, timm"]),
+    (["backbone=transformers"], ["backbone.model", "needed unless `weights` is a folder", "path:FOLDER"]),
     (["method=[lora]", "method.lora.targets=nothing"], ["method.lora.targets", "'nothing'", "layers.0.0"]),
     (["backbone.weights=path:nowhere.pt"], ["backbone.weights", "'path:nowhere.pt'", "no such file"]),
     (["backbone.weights=web"], ["backbone.weights", "'web'", "hub, package:NAME"]),

@@ -136,7 +136,9 @@ def test_head_that_does_not_serve_the_task(refused, plugin):
     )
     message = refused("head=tagger")
     start = "head: 'tagger' serves tagging; task 'digit' is classification; choose one of: "
-    assert message.startswith(start) and message.endswith("linear, mlp, prototype")
+    assert message.startswith(start) and message.endswith(
+        "bn_linear, cosine, knn, lda, linear, logistic, mlp, prototype, ridge"
+    )
 
 
 def test_stages_and_scenario(refused):

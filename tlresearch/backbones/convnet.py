@@ -33,6 +33,7 @@ class ConvNet(Backbone):
     """
 
     modalities: ClassVar[frozenset[str]] = frozenset({"image"})
+    class_token = False  # tokens are places
     learning_rate: ClassVar[float] = 2e-3
 
     def __init__(

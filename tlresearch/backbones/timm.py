@@ -23,7 +23,7 @@ from tlresearch.core.weights import Weights
 from tlresearch.nn import checkpoints
 from tlresearch.nn.hub import hub
 from tlresearch.nn.images import flip, shift, to_pil
-from tlresearch.nn.timm_blocks import Layout, layout
+from tlresearch.nn.timm_blocks import Layout, call_by_module, layout
 
 _TRANSFORMER = re.compile(r"vit|deit|beit|eva|swin|cait|pit_|xcit|pvt|twins|crossvit|coat|maxvit|volo|hiera|tnt|naflex")
 _OURS = frozenset({"pretrained", "num_classes", "checkpoint_path", "features_only", "pretrained_cfg"})
@@ -88,6 +88,8 @@ class Timm(Backbone):
             require(name == "mean" or min(values) > 0, name, given, "numbers above 0")
             self.register_buffer(name, 255 * torch.tensor(values).view(-1, 1, 1), persistent=False)
         self.layout: Layout = layout(self.network)
+        self.class_token = bool(getattr(self.network, "num_prefix_tokens", 0)) or hasattr(self.network, "cls_token")
+        self.caching = call_by_module(self.network)
 
     @classmethod
     def recommended_rate(cls, options: Mapping[str, Any]) -> float:
@@ -96,6 +98,8 @@ class Timm(Backbone):
 
     def forward(self, x: Inputs) -> Features:
         """The network's last features as tokens; `pooled` is what its classifier would see."""
+        for module in self.caching:  # what it has kept is of weights that may have been others
+            module.attention_bias_cache = {}
         last = self.network.forward_features(pixels(x))
         pooled = self.network.forward_head(last, pre_logits=True)
         return Features(self._tokens(last), pooled, None)
@@ -173,8 +177,8 @@ def _load(network: Any, state: dict[str, Tensor]) -> frozenset[str]:
 
 
 def _classifier_names(network: Any) -> frozenset[str]:
-    own = {id(p) for m in _modules(network.get_classifier()) for p in m.parameters()}
-    return frozenset(name for name, p in network.named_parameters() if id(p) in own)
+    own = {id(t) for m in _modules(network.get_classifier()) for t in m.state_dict(keep_vars=True).values()}
+    return frozenset(name for name, t in network.state_dict(keep_vars=True).items() if id(t) in own)
 
 
 def _modules(classifier: Any) -> tuple[nn.Module, ...]:

@@ -21,6 +21,7 @@ class Backbone(nn.Module):
         feature_dim: D of `Features`.
         learning_rate: recommended for AdamW; used where `optimizer.lr` is null.
         padding: input name → value that fills up short sequences ("" names a plain tensor).
+        class_token: the first token stands for the whole input, so that `head.pooling=cls` has a meaning.
         pretrained_head: the checkpoint's own classifier, None where it has none.
         fresh: names of the parameters and buffers that the weights did not provide; None = all of them (no weights).
     """
@@ -28,6 +29,7 @@ class Backbone(nn.Module):
     modalities: ClassVar[frozenset[str]] = frozenset()
     learning_rate: ClassVar[float] = 1e-3
     feature_dim: int
+    class_token: bool = True
     pretrained_head: nn.Module | None = None
     fresh: frozenset[str] | None = None
 

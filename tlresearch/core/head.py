@@ -12,8 +12,10 @@ from tlresearch.config.errors import choose, fail
 from tlresearch.core.kinds import Classification, Kind, kind_of
 from tlresearch.core.labels import labelled
 from tlresearch.core.types import Features, Task
+from tlresearch.nn.pooling import LEARNT
 
-POOLINGS = ("auto", "cls", "mean", "max")
+FIXED_POOLINGS = ("auto", "cls", "mean", "max")
+POOLINGS = (*FIXED_POOLINGS, *sorted(LEARNT))
 
 
 class Head(nn.Module):
@@ -26,6 +28,7 @@ class Head(nn.Module):
         kinds: the `Task.kind`s it can serve.
         kind: its last part, which knows the task's kind: what outputs mean, loss and decoding.
         learning_rate: recommended for AdamW; used where `optimizer.lr` is null.
+        pooling: of `head.pooling=attention` or gem, which learn; `Model.add_head` puts it here. None for the others.
         closed_form: it is fitted by `fit` at each stage's end, has no loss, and goes only with a frozen backbone.
     """
 
@@ -35,11 +38,16 @@ class Head(nn.Module):
 
     def __init__(self, task: Task | None = None) -> None:
         super().__init__()
+        self.pooling: nn.Module | None = None
         self.kind: Kind = Classification() if task is None else kind_of(task)()
 
     @staticmethod
     def common(*, pooling: str = "auto") -> dict[str, Any]:
-        """Options of every head. pooling: auto (the checkpoint's own), cls, mean or max over the tokens."""
+        """Options of every head. pooling: auto (the checkpoint's own), cls, mean, max, attention or gem over tokens.
+
+        attention (softmax weights of a learnt query) and gem (generalised mean with a learnt power) are trained with
+        the head; of a frozen backbone the tokens are then cached, not the pooled features.
+        """
         return {"pooling": choose("pooling", pooling, POOLINGS)}
 
     def forward(self, features: Features) -> Tensor:
@@ -82,13 +90,24 @@ def pool(features: Features, pooling: str) -> Features:
     """Features whose `pooled` is taken anew: the first token, or the mean or maximum over the tokens the mask keeps."""
     if pooling == "auto":
         return features
-    if features.tokens is None:
-        fail("head.pooling", pooling, "needs tokens and this backbone gives none; use auto")
-    tokens, mask = features.tokens, features.mask
+    tokens, keep = _tokens(features, pooling)
     if pooling == "cls":
         return features._replace(pooled=tokens[:, 0])
-    keep = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device) if mask is None else mask.bool()
     if pooling == "mean":
         weights = keep.unsqueeze(-1).to(tokens.dtype)
         return features._replace(pooled=(tokens * weights).sum(1) / weights.sum(1).clamp(min=1))
     return features._replace(pooled=tokens.masked_fill(~keep.unsqueeze(-1), -torch.inf).amax(1))
+
+
+def pool_by(features: Features, pooling: str, learnt: nn.Module) -> Features:
+    """The same by a module that learns (`nn.pooling`): tokens (B, L, D) and which of them count (B, L) → (B, D)."""
+    return features._replace(pooled=learnt(*_tokens(features, pooling)))
+
+
+def _tokens(features: Features, pooling: str) -> tuple[Tensor, Tensor]:
+    """The tokens, and which of them count."""
+    tokens, mask = features.tokens, features.mask
+    if tokens is None:
+        fail("head.pooling", pooling, "needs tokens and this backbone gives none; use auto")
+    everything = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    return tokens, everything if mask is None else mask.bool()

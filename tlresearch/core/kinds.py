@@ -49,6 +49,10 @@ class Kind(nn.Module):
         """A linear layer and what `forward` makes of its outputs, as one layer."""
         return layer
 
+    def standardised(self, y: Tensor) -> Tensor:
+        """Labelled targets (N,) as outputs that `forward` would turn into them."""
+        raise NotImplementedError
+
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Per row (B,), 0 for rows without a label."""
         raise NotImplementedError
@@ -188,6 +192,10 @@ class Regression(Kind):
     def forward(self, outputs: Tensor) -> Tensor:
         """Standardised (B, 1) → in the target's unit, in float32: half precision would lose the digits beside μ."""
         return self.mean + self.scale * outputs.float()
+
+    def standardised(self, y: Tensor) -> Tensor:
+        """(y − μ) / σ."""
+        return (y - self.mean) / self.scale
 
     @torch.no_grad()
     def folded(self, layer: nn.Linear) -> nn.Linear:

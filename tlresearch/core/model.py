@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tlresearch.config.errors import fail
 from tlresearch.core.backbone import Backbone
-from tlresearch.core.head import Head, pool
+from tlresearch.core.head import Head, pool, pool_by
 from tlresearch.core.prefix import Cut
 from tlresearch.core.types import Features, Inputs, Output, Task
+from tlresearch.nn import pooling as poolings
 
 NONE: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -40,7 +42,11 @@ class Model(nn.Module):
         self.cut: Cut | None = None
 
     def add_head(self, task: Task, head: Head, pooling: str = "auto") -> None:
-        """A head for a task that has none yet."""
+        """A head for a task that has none yet; with it, a pooling that learns."""
+        if pooling == "cls" and not self.backbone.class_token:
+            fail("head.pooling", pooling, "this backbone has no class token; use auto, mean, max, attention or gem")
+        if pooling in poolings.LEARNT and head.pooling is None:
+            head.pooling = poolings.make(pooling, self.backbone.feature_dim)
         self.heads[PREFIX + task.name] = head
         self.pooling[task.name], self.labels[task.name] = pooling, task.labels
         self.active = (*self.active, task.name)
@@ -63,9 +69,7 @@ class Model(nn.Module):
 
     def features(self, x: Inputs, task: str, activations: Mapping[str, Tensor] = NONE) -> Features:
         """Preprocessed inputs → the features that the head of `task` sees."""
-        how = self.pooling[task]
-        found = self._pooled(x, activations, [how])
-        return found[how]
+        return self._seen(task, self._pooled(x, activations, [self.pooling[task]]))
 
     def forward(self, x: Inputs, activations: Mapping[str, Tensor] = NONE) -> Output:
         """Preprocessed inputs → features and the logits of the active tasks; augments in training mode only.
@@ -73,16 +77,22 @@ class Model(nn.Module):
         activations: of the same rows, taken instead of computing them anew where they are those of `cut`.
         """
         pooled = self._pooled(x, activations, [self.pooling[task] for task in self.active])
-        return Output(pooled["auto"], {task: self.head(task)(pooled[self.pooling[task]]) for task in self.active})
+        return Output(pooled["auto"], {task: self.head(task)(self._seen(task, pooled)) for task in self.active})
 
-    def _pooled(self, x: Inputs, activations: Mapping[str, Tensor], poolings: Sequence[str]) -> dict[str, Features]:
-        """Pooling → features; "auto", the backbone's own, among them."""
+    def _seen(self, task: str, pooled: Mapping[str, Features]) -> Features:
+        """What the head of `task` reads."""
+        how, learnt = self.pooling[task], self.head(task).pooling
+        return pooled[how] if learnt is None else pool_by(pooled["auto"], how, learnt)
+
+    def _pooled(self, x: Inputs, activations: Mapping[str, Tensor], wanted: Sequence[str]) -> dict[str, Features]:
+        """Pooling → features; "auto", the backbone's own, among them, and none that learns."""
         split = "train" if self.training else "test"
+        fixed = [how for how in wanted if how not in poolings.LEARNT]
         if self.cut is not None and self.cut.serves(activations):
             found = self.cut.features(self.backbone, x, split, activations)
         else:
             found = {"auto": self.backbone(self.backbone.transform(x, split))}
-        return {**found, **{how: pool(found["auto"], how) for how in poolings if how not in found}}
+        return {**found, **{how: pool(found["auto"], how) for how in fixed if how not in found}}
 
     def __call__(self, x: Inputs, activations: Mapping[str, Tensor] = NONE) -> Output:  # nn.Module's own returns Any
         output: Output = super().__call__(x, activations)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.head import pool
 from tlresearch.core.types import Features, Inputs
+from tlresearch.nn.pooling import LEARNT
 
 BLOCK = "block"
 
@@ -35,6 +36,9 @@ class Cut:
 
     def __init__(self, backbone: Backbone, depth: int | None, poolings: Iterable[str], key: str = "") -> None:
         self.depth, self.key = depth, key
+        poolings = list(poolings)
+        if depth is None and not LEARNT.isdisjoint(poolings):
+            raise CannotCut("a pooling that learns reads tokens")
         self.blocks = [] if depth is None else backbone.blocks()[:depth]
         if len({id(block) for block in self.blocks}) < len(self.blocks):
             raise CannotCut("it shares one block between several depths")

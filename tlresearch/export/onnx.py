@@ -135,9 +135,12 @@ def _usage(source: Source, folder: Path, names: list[str]) -> str:
     if source.run.spec.modality != "image":
         return lines
     data = getattr(source.model.backbone, "data", None)  # timm's own way; the other backbones have one in common
+    reader = getattr(source.model.backbone, "reader", None)
     made = "resized to that shape (bilinear), whatever their sides were"
     if data is not None:
         made = f"as `timm.data.create_transform(**{data}, is_training=False, normalize=False)` makes them of an image"
+    if reader is not None:
+        made = "as the image processor of the network makes them, `do_rescale=False, do_normalize=False`"
     return f"{lines}\n\nPixels are 0 … 255, {made}; the graph normalises them."
 
 

@@ -77,6 +77,9 @@ def _save_encoder(source: Source, folder: Path) -> None:
     config = encoder.named_config(source)
     config.is_encoder_decoder = type(config)().is_encoder_decoder  # of the whole network, whose encoder this is
     config.save_pretrained(folder)
+    if backbone.reader is not None:
+        backbone.reader.processor.save_pretrained(folder)
+        return
     encoder.save_tokenizer(source, folder)
     flags = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
     if backbone.pooling in flags:

@@ -95,5 +95,9 @@ def one_linear_head(source: Source, backbone: str) -> str:
         return f"it is for backbone {backbone!r} and this run has {config['backbone']['name']!r}"
     if len(tasks) > 1:
         return f"it holds one task and this run has {', '.join(task.name for task in tasks)}"
+    if source.run.spec.modality == "image" and backbone == "transformers":
+        return "it holds models of texts and this run reads images"
+    if source.model.head(tasks[0].name).pooling is not None:
+        return f"it holds no pooling that learns and this run has head.pooling={source.model.pooling[tasks[0].name]}"
     head = head_config(config, tasks[0])["name"]
     return "" if head == "linear" else f"it holds a linear head and this run has {head!r}"

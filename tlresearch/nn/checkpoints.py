@@ -74,15 +74,14 @@ def load(network: nn.Module, state: Mapping[str, Tensor], optional: Collection[s
         if state[n].shape != own[n].shape
     ]
     if wrong:
-        fail("weights", type(network).__name__, f"shapes differ: {_some(wrong)}; choose the model they were made for")
+        fail("weights", type(network).__name__, misfit(wrong, type(network).__name__))
     missing = own.keys() - state.keys()
     needed = [n for n in missing if n not in optional and not n.endswith("num_batches_tracked")]
-    if needed:
-        lack = f"{len(needed)} of {len(own)} tensors are missing: {_some(needed)}"
-        fail("weights", type(network).__name__, f"{lack}; choose the model they were made for")
     unused = state.keys() - own.keys()
+    if needed:
+        fail("weights", type(network).__name__, lack(needed, own, type(network).__name__, state))
     if unused:
-        _LOG.info("%d tensors have no place in %s: %s", len(unused), type(network).__name__, _some(unused))
+        _LOG.info("%d tensors have no place in %s: %s", len(unused), type(network).__name__, some(unused))
     network.load_state_dict(state, strict=False)
     return frozenset(missing)
 
@@ -97,6 +96,23 @@ def load_plain(network: nn.Module, weights: Weights, name: str) -> frozenset[str
     return load(network, fit_names(network, read(path)))
 
 
-def _some(names: Collection[str]) -> str:
+def misfit(wrong: Collection[str], network: str) -> str:
+    """The message for tensors of other shapes, each told as NAME SHAPE instead of SHAPE."""
+    return f"{len(wrong)} shapes differ from those of {network}: {some(wrong)}; choose the model they were made for"
+
+
+def lack(missing: Collection[str], own: Collection[str], network: str, given: Collection[str]) -> str:
+    """The message for tensors that are not there. own, given: the names that the network and the weights have."""
+    told = f"{len(missing)} of {len(own)} tensors are missing: {some(missing)}"
+    unused = set(given) - set(own)
+    if unused and len(unused) == len(given):
+        told = f"these are weights of another architecture than {network}: {told}; they hold {some(unused)}"
+    elif unused:
+        told += f"; without a place: {some(unused)}"
+    return f"{told}; choose the model they were made for"
+
+
+def some(names: Collection[str]) -> str:
+    """The first of the names, in alphabetical order, and how many more there are."""
     first = sorted(names)[:5]
     return ", ".join(first) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -51,6 +51,18 @@ def layout(network: nn.Module) -> Layout:
     return Layout(tuple(blocks), loose)
 
 
+def call_by_module(network: nn.Module) -> list[Any]:
+    """Lets attention call its projection instead of reading its weight, so that what is put around it acts (BEiT, EVA).
+
+    Returns the modules that keep a table of attention biases in evaluation mode (LeViT, TinyViT).
+    """
+    module: Any
+    for module in network.modules():
+        if getattr(module, "qkv_bias_separate", None) is False:
+            module.qkv_bias_separate = True
+    return [module for module in network.modules() if hasattr(module, "attention_bias_cache")]
+
+
 def _largest_module(network: nn.Module, group: int, owners: dict[str, int]) -> str | None:
     """The callable module with most parameters of `group` and none of any other; None where there is none."""
     own: Counter[str] = Counter()

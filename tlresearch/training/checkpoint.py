@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tlresearch.core.method import Method
 from tlresearch.core.model import Model, state_tensors
+from tlresearch.nn.row_bank import make_room
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any]) -> None:
@@ -61,6 +62,7 @@ def model_state(model: Model, names: set[str]) -> dict[str, Tensor]:
 
 def load_model(model: Model, tensors: Mapping[str, Tensor]) -> None:
     """Copies tensors into the model; a name it does not have or another shape is an error."""
+    make_room(model, tensors)
     own = state_tensors(model)
     unknown = sorted(set(tensors) - set(own))
     if unknown:

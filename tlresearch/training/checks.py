@@ -68,6 +68,10 @@ def check_together(
     if closed and not frozen:
         message = "has a closed form and goes with a frozen backbone only; add method=[probe]"
         fail("head", config["head"]["name"], message)
+    untrained = [name for name in closed if model.head(name).pooling is not None]
+    if untrained:
+        message = f"learns, and the head of {untrained[0]!r} has a closed form, which trains nothing; use auto or mean"
+        fail("head.pooling", model.pooling[untrained[0]], message)
     if config["gradient_checkpointing"]:
         checkpoint_blocks(model)
 
