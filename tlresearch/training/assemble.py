@@ -145,13 +145,15 @@ def prepare_heads(model: Model, config: Config, tasks: tuple[Task, ...], train: 
 def recommended_rates(config: Config) -> Rates:
     """`optimizer.lr` for everything where it is set; otherwise what methods, backbone and heads recommend.
 
-    Recommendations are meant for AdamW; an optimizer with another scale says so (`recommended_scale`).
+    Recommendations are meant for AdamW; an optimizer with another scale says so (`recommended_scale`), and one that
+    wraps another (`optimizer.base`) has that one's.
     """
     methods = {name: load("method", name) for name in config["method"] if name != EVERYTHING}
     lr = config["optimizer"]["lr"]
     if lr is not None:
         return Rates(lr, lr, dict.fromkeys(methods, lr), 1.0)
-    scale = getattr(load("optimizer", config["optimizer"]["name"]), "recommended_scale", 1.0)
+    stepping = config["optimizer"].get("base", config["optimizer"]["name"])
+    scale = getattr(load("optimizer", stepping), "recommended_scale", 1.0)
     backbone: type[Backbone] = load("backbone", config["backbone"]["name"])
     own = [m.learning_rate for m in methods.values() if m.learning_rate is not None]
     body = min(own) if own else backbone.recommended_rate(config["backbone"])
