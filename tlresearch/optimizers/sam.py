@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tlresearch.config.build import build
-from tlresearch.config.errors import fail, require
+from tlresearch.config.errors import Problems, fail, require
 from tlresearch.config.registry import register
 
+Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 TINY = 1e-12
 """Beside the gradient's norm, as in the authors' code."""
 
@@ -38,7 +40,7 @@ def sam(
         base_arguments: its own options.
     """
     require(rho >= 0, "rho", rho, "a number of at least 0")
-    make = build("optimizer", {"name": base, **base_arguments}, at="base_arguments")
+    make: Make = build("optimizer", {"name": base, **base_arguments}, at="base_arguments")
     return SAM(parameter_groups, make, rho)
 
 
@@ -50,11 +52,15 @@ class SAM(torch.optim.Optimizer):
     def __init__(
         self,
         parameter_groups: list[dict[str, Any]],
-        make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+        make: Make,
         rho: float,
     ) -> None:
         super().__init__(parameter_groups, {})
-        self.base, self.rho = make(self.param_groups), rho
+        problems, self.rho = Problems(), rho
+        base = problems.attempt("base_arguments", partial(make, self.param_groups))
+        problems.raise_any()
+        assert base is not None
+        self.base = base
         if getattr(self.base, "needs_closure", False):
             fail("base", type(self.base).__name__, "takes two gradients itself; choose adamw or sgd")
         self.param_groups, self.state = self.base.param_groups, self.base.state

@@ -182,7 +182,7 @@ class _Together:
         """Each member's weighted mean loss (K,), as `task_terms` has it for one."""
         x, y, weight = self._rows()
         head, shape = self.members[0].head, weight.shape
-        losses = head.loss(self._logits(x).flatten(0, 1), y.flatten(0, 1)).view(shape)
+        losses = head.training_loss(self._logits(x).flatten(0, 1), y.flatten(0, 1)).view(shape)
         counted = (head.count(y.flatten(0, 1)).view(shape) * weight).sum(1)
         return (losses * weight).sum(1) / counted.clamp(min=1e-12)
 
