@@ -11,7 +11,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from tlresearch.config import registry, schema
-from tlresearch.config.errors import ConfigError, Problems, nearest, require
+from tlresearch.config.errors import ConfigError, Problems, choose, nearest, require
 from tlresearch.config.reader import Entry
 from tlresearch.config.settings import Budget, Cache, Prices, Settings, check_ranges
 from tlresearch.config.start import check_pipeline, check_start
@@ -28,6 +28,8 @@ def check(config: DictConfig) -> None:
     problems.raise_any()  # what follows relies on the keys
     if values["pipeline"] is not None:
         check_pipeline(values["pipeline"])
+        for name in values["pipeline_shared"]:
+            choose("pipeline_shared", name, values.keys() - {"pipeline", "pipeline_shared", "preset"})
         return  # every run of it is checked as it is composed: an option may be missing here that each of them gives
     check_start(values, problems)
     check_ranges(values, problems)
