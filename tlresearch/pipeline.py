@@ -19,7 +19,7 @@ from tlresearch.results.identity import IRRELEVANT
 if TYPE_CHECKING:
     from tlresearch.results.runs import Run
 
-EVERYWHERE = IRRELEVANT - {"preset", "keep", "pipeline", "objective"}
+EVERYWHERE = IRRELEVANT - {"preset", "keep", "pipeline", "pipeline_shared", "objective"}
 """Keys that change no number: on the command line they are meant for every run (store, accelerator, tracker …)."""
 
 Tell = Callable[[str, "Run"], None]
@@ -46,8 +46,9 @@ def run_pipeline(
     """Runs what is not done of `config.pipeline` and returns its last run, with the metrics of its task after each.
 
     The configuration of a run is the YAML `config_name` with the run's own overrides. `overrides`, those of the command
-    line or of a sweep's axes, go to the last run; what changes no number (store, accelerator …) goes to all. Runs are
-    found done in the store as ever, so that a sweep over the last one makes the others once.
+    line or of a sweep's axes, go to the last run; what changes no number (store, accelerator …), and the keys that
+    `pipeline_shared` names, go to all. Runs are found done in the store as ever, so that a sweep over the last one
+    makes the others once.
 
     folders: more folders with YAML. tell: called with name and run after each but the last.
     wait: for runs that another process is running; otherwise that raises Busy.
@@ -71,7 +72,8 @@ def plan(config: DictConfig, overrides: Sequence[str], config_name: str, folders
     """The runs of a pipeline in their order, composed and checked; see `run_pipeline`."""
     entries = check_pipeline(_plain(config.pipeline))
     command = [override for override in overrides if override_key(override) != "pipeline"]
-    shared = [override for override in command if override_key(override) in EVERYWHERE]
+    everywhere = EVERYWHERE.union(config.pipeline_shared)
+    shared = [override for override in command if override_key(override) in everywhere]
     problems, composed, given = Problems(), {}, {}
     for name, own in entries.items():
         given[name] = [*own, *(command if name == list(entries)[-1] else shared)]
@@ -81,7 +83,7 @@ def plan(config: DictConfig, overrides: Sequence[str], config_name: str, folders
     problems.raise_any()
     steps = []
     for name, found in composed.items():
-        found.pipeline = None
+        found.pipeline, found.pipeline_shared = None, []
         start = problems.attempt(f"pipeline.{name}", partial(references, _plain(found.init_from))) or ()
         steps.append(Step(name, found, given[name], start))
     problems.raise_any()

@@ -22,10 +22,16 @@ def groups(parameters, rates):
 
 
 def step(optimizer, parameters) -> None:
-    optimizer.zero_grad()
-    loss = quadratic(parameters)
-    loss.backward()
-    optimizer.step()
+    """As the Trainer takes it: gradients, and a closure for who wants them at a second point."""
+
+    def gradients() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = quadratic(parameters)
+        loss.backward()
+        return loss
+
+    gradients()
+    optimizer.step(*([gradients] if getattr(optimizer, "needs_closure", False) else []))
 
 
 @every("optimizer")

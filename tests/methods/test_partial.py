@@ -1,15 +1,17 @@
-"""Which parameters partial fine-tuning and gradual unfreezing move, against the blocks themselves."""
+"""Which parameters partial fine-tuning moves, against the blocks themselves."""
 
 import pytest
 
+from tlresearch.config.build import build
 from tlresearch.config.errors import ConfigError
+from tlresearch.core.model import Model
 from tlresearch.core.types import Clock, Spec
-from tlresearch.methods.gradual_unfreezing import GradualUnfreezing
 from tlresearch.methods.partial import Partial
 
 
-def moving(model, method, epoch=0):
-    chosen = {id(p) for p in method.trainable(model, Clock(0, epoch, 0, 1, {}))}
+def moving(model, method):
+    method.setup(model, Spec("vector", (4,), ()))
+    chosen = {id(p) for p in method.trainable(model, Clock(0, 0, 0, 1, ()))}
     return [name for name, p in model.backbone.named_parameters() if id(p) in chosen]
 
 
@@ -32,22 +34,36 @@ def test_more_blocks_than_there_are(small_model):
         Partial(blocks=-1)
 
 
-@pytest.mark.parametrize("each", [1, 2])
-def test_a_block_more_every_so_many_epochs(small_model, each):
-    model, method = small_model(layers=3), GradualUnfreezing(epochs_per_block=each)
-    for epoch in range(8):
-        thawed = min(epoch // each, 3)
-        assert moving(model, method, epoch) == of_blocks(model, range(3 - thawed, 3)), epoch
-
-
-def test_stem_and_final_norm(tiny_bert_folder):
-    from tlresearch.config.build import build
-    from tlresearch.core.model import Model
-
+def test_the_stem_of_a_transformer_rests(tiny_bert_folder):
     options = {"name": "transformers", "weights": f"path:{tiny_bert_folder}"}
-    backbone = build("backbone", options, spec=Spec("text", None, ()))
-    model = Model(backbone)
+    model = Model(build("backbone", options, spec=Spec("text", None, ())))
     assert all("encoder.layer.1." in name for name in moving(model, Partial(blocks=1)))
-    everything = [name for name, _ in backbone.named_parameters()]
-    assert moving(model, GradualUnfreezing(), 3) == everything, "embeddings join after the first block"
-    assert moving(model, GradualUnfreezing(), 2) == [name for name in everything if "embeddings" not in name]
+
+
+def test_patterns_add_and_take_away(small_model):
+    model = small_model(layers=3)
+    first, last = of_blocks(model, [0]), of_blocks(model, [2])
+    biases = [name for name, _ in model.backbone.named_parameters() if name.endswith("bias")]
+    assert moving(model, Partial(blocks=0, include="bias$")) == biases
+    assert moving(model, Partial(blocks=1, include=r"layers\.0")) == first + last
+    assert moving(model, Partial(blocks=1, exclude="bias")) == [name for name in last if name not in biases]
+    mixed = moving(model, Partial(blocks=1, include=r"layers\.0", exclude=r"layers\.2.*bias"))
+    assert mixed == [name for name in first + last if name not in last or name not in biases]
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "said"),
+    [
+        ({"include": "nothing"}, "include", "matches no parameter of the backbone; there are 6: layers.0"),
+        ({"include": "layers"}, "include", "matches every parameter of the backbone; use finetune"),
+        ({"include": r"layers\.2"}, "include", "matches nothing beyond the last 2 blocks"),
+        ({"include": "["}, "include", "is no regular expression"),
+        ({"exclude": r"layers\.0"}, "exclude", "matches no parameter that would move"),
+        ({"exclude": "layers"}, "exclude", "matches every parameter that would move; use probe"),
+    ],
+)
+def test_a_pattern_that_chooses_nothing_or_everything(small_model, options, key, said):
+    with pytest.raises(ConfigError) as error:
+        Partial(**options).setup(small_model(layers=3), Spec("vector", (4,), ()))
+    assert [problem.key for problem in error.value.problems] == [key]
+    assert repr(options[key]) in str(error.value) and said in str(error.value)

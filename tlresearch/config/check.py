@@ -11,7 +11,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from tlresearch.config import registry, schema
-from tlresearch.config.errors import ConfigError, Problems, nearest, require
+from tlresearch.config.errors import ConfigError, Problems, choose, nearest, require
 from tlresearch.config.reader import Entry
 from tlresearch.config.settings import Budget, Cache, Prices, Settings, check_ranges
 from tlresearch.config.start import check_pipeline, check_start
@@ -28,6 +28,8 @@ def check(config: DictConfig) -> None:
     problems.raise_any()  # what follows relies on the keys
     if values["pipeline"] is not None:
         check_pipeline(values["pipeline"])
+        for name in values["pipeline_shared"]:
+            choose("pipeline_shared", name, values.keys() - {"pipeline", "pipeline_shared", "preset"})
         return  # every run of it is checked as it is composed: an option may be missing here that each of them gives
     check_start(values, problems)
     check_ranges(values, problems)
@@ -41,7 +43,8 @@ def check(config: DictConfig) -> None:
     for task, head in values["heads"].items():
         problems.attempt(f"heads.{task}", partial(_check_head, head))
     _check_methods(list(values["method"]), problems)
-    _check_base(values["dataset"], problems)
+    for kind in ("dataset", "optimizer"):
+        _check_base(kind, values[kind], problems)
     _check_rate(values["optimizer"], problems)
     problems.raise_any()
 
@@ -115,21 +118,21 @@ def _check_methods(chosen: list[str], problems: Problems) -> None:
                     problems.add("method", message)
 
 
-def _check_base(values: Any, problems: Problems) -> None:
-    """dataset.base and its arguments, against the base's own options (the common ones are those of the dataset)."""
+def _check_base(kind: str, values: Any, problems: Problems) -> None:
+    """KIND.base and its arguments, against the base's own options (the common ones are those of what wraps it)."""
     if not isinstance(values, Mapping) or not isinstance(values.get("base"), str):
         return
-    entry = problems.attempt("dataset.base", lambda: registry.find("dataset", values["base"]))
+    entry = problems.attempt(f"{kind}.base", lambda: registry.find(kind, values["base"]))
     if entry is None:
         return
-    arguments = values.get("base_arguments") or {}
-    shared = {option.name for option in registry.common("dataset")[0]} & arguments.keys()
+    key, arguments = f"{kind}.base_arguments", values.get("base_arguments") or {}
+    shared = {option.name for option in registry.common(kind)[0]} & arguments.keys()
     for name in sorted(shared):
-        problems.add(f"dataset.base_arguments.{name}", f"is an option of every dataset: give dataset.{name} instead")
+        problems.add(f"{key}.{name}", f"is an option of every {kind}: give {kind}.{name} instead")
     given = {name: value for name, value in arguments.items() if name not in shared}
-    problems.attempt("dataset.base_arguments", lambda: schema.check_values(entry.options, given))
+    problems.attempt(key, lambda: schema.check_values(entry.options, given))
     known = {name: value for name, value in given.items() if name in {option.name for option in entry.options}}
-    problems.attempt("dataset.base_arguments", lambda: schema.check_types(entry, known))
+    problems.attempt(key, lambda: schema.check_types(entry, known))
 
 
 def _check_rate(values: Any, problems: Problems) -> None:

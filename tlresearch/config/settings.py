@@ -82,6 +82,7 @@ class Settings:
     init_methods: list[str] = field(default_factory=list)  # methods whose state is carried on (the run kept methods)
     keep: list[str] = field(default_factory=list)  # saved beside the reported weights: last (weights), methods (states)
     pipeline: Any = None  # NAME: [KEY=VALUE, …] of runs in order, joined by init_from=NAME; other overrides: the last
+    pipeline_shared: list[str] = field(default_factory=list)  # keys whose other overrides are for all its runs
     cache: Cache = field(default_factory=Cache)
     budget: Budget = field(default_factory=Budget)
     prices: Prices = field(default_factory=Prices)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tlresearch.config.errors import choose, fail
+from tlresearch.config.errors import choose, fail, require
 from tlresearch.core.kinds import Classification, Kind, kind_of
-from tlresearch.core.labels import labelled
+from tlresearch.core.labels import labelled, smoothed
 from tlresearch.core.types import Features, Task
 from tlresearch.nn.pooling import LEARNT
 
@@ -29,11 +29,13 @@ class Head(nn.Module):
         kind: its last part, which knows the task's kind: what outputs mean, loss and decoding.
         learning_rate: recommended for AdamW; used where `optimizer.lr` is null.
         pooling: of `head.pooling=attention` or gem, which learn; `Model.add_head` puts it here. None for the others.
+        label_smoothing: of `training_loss`; set from the option of that name.
         closed_form: it is fitted by `fit` at each stage's end, has no loss, and goes only with a frozen backbone.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"classification"})
     learning_rate: ClassVar[float] = 1e-3
+    label_smoothing: float = 0.0
     closed_form: ClassVar[bool] = False
 
     def __init__(self, task: Task | None = None) -> None:
@@ -42,13 +44,17 @@ class Head(nn.Module):
         self.kind: Kind = Classification() if task is None else kind_of(task)()
 
     @staticmethod
-    def common(*, pooling: str = "auto") -> dict[str, Any]:
+    def common(*, pooling: str = "auto", label_smoothing: float = 0.0) -> dict[str, Any]:
         """Options of every head. pooling: auto (the checkpoint's own), cls, mean, max, attention or gem over tokens.
 
         attention (softmax weights of a learnt query) and gem (generalised mean with a learnt power) are trained with
         the head; of a frozen backbone the tokens are then cached, not the pooled features.
+
+        label_smoothing: in training a class counts 1 − ε and all alike share ε, in [0, 1); losses of evaluations and
+            methods are those of the labels themselves (Szegedy et al., 2016, arXiv:1512.00567, section 7).
         """
-        return {"pooling": choose("pooling", pooling, POOLINGS)}
+        require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "a number in [0, 1)")
+        return {"pooling": choose("pooling", pooling, POOLINGS), "label_smoothing": label_smoothing}
 
     def forward(self, features: Features) -> Tensor:
         """Features → logits (B, C), or numbers (B, 1) of a regression."""
@@ -64,6 +70,12 @@ class Head(nn.Module):
         Here: that of the kind, such as cross entropy against ids (B,) or soft labels (B, C).
         """
         return self.kind.loss(logits, y)
+
+    def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """What training minimises (B,): `loss`, the labels smoothed."""
+        if not self.label_smoothing:
+            return self.loss(logits, y)
+        return self.loss(logits, smoothed(y, logits.shape[1], self.label_smoothing))
 
     def count(self, y: Tensor) -> Tensor:
         """Per row the number of labelled items (B,) that `loss` sums over; known before the forward pass."""

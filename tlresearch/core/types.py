@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -87,13 +87,21 @@ class Output(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """Where training stands. step: optimizer steps of this stage, 0 to total - 1; validation: the last metrics."""
+    """Where training stands. step: optimizer steps of this stage, 0 to total - 1.
+
+    history: the validation metrics of this stage's evaluations so far, the headline metric first in each.
+    """
 
     stage: int
     epoch: int
     step: int
     total: int
-    validation: Mapping[str, float]
+    history: Sequence[Mapping[str, float]]
+
+    @property
+    def validation(self) -> Mapping[str, float]:
+        """The last metrics, {} before the first evaluation."""
+        return self.history[-1] if self.history else {}
 
     @property
     def progress(self) -> float:

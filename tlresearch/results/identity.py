@@ -39,6 +39,7 @@ IRRELEVANT = frozenset(
         "prices",
         "keep",
         "pipeline",
+        "pipeline_shared",
     ]
 )
 """Top-level keys that are not part of the identity."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlresearch.config.build import build
 from tlresearch.config.check import EVERYTHING
-from tlresearch.config.errors import ConfigError, Problem, Problems, choose
+from tlresearch.config.errors import ConfigError, Problem, Problems, choose, fail
 from tlresearch.config.registry import load
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.head import Head
@@ -136,6 +136,10 @@ def prepare_heads(model: Model, config: Config, tasks: tuple[Task, ...], train: 
             options = head_config(config, task)
             key = f"heads.{task.name}" if task.name in config["heads"] else "head"
             head: Head = build("head", options, at=key, backbone=model.backbone, task=task)
+            head.label_smoothing = options.get("label_smoothing", 0.0)
+            if head.label_smoothing and (head.closed_form or not head.kind.classes):
+                reason = "a closed form has no loss" if head.closed_form else "a regression has no classes"
+                fail(f"{key}.label_smoothing", head.label_smoothing, f"{reason}; leave it out")
             if train is not None:
                 head.prepare(train.labels[task.name])
             model.add_head(task, head, options.get("pooling", "auto"))
@@ -145,13 +149,15 @@ def prepare_heads(model: Model, config: Config, tasks: tuple[Task, ...], train: 
 def recommended_rates(config: Config) -> Rates:
     """`optimizer.lr` for everything where it is set; otherwise what methods, backbone and heads recommend.
 
-    Recommendations are meant for AdamW; an optimizer with another scale says so (`recommended_scale`).
+    Recommendations are meant for AdamW; an optimizer with another scale says so (`recommended_scale`), and one that
+    wraps another (`optimizer.base`) has that one's.
     """
     methods = {name: load("method", name) for name in config["method"] if name != EVERYTHING}
     lr = config["optimizer"]["lr"]
     if lr is not None:
         return Rates(lr, lr, dict.fromkeys(methods, lr), 1.0)
-    scale = getattr(load("optimizer", config["optimizer"]["name"]), "recommended_scale", 1.0)
+    stepping = config["optimizer"].get("base", config["optimizer"]["name"])
+    scale = getattr(load("optimizer", stepping), "recommended_scale", 1.0)
     backbone: type[Backbone] = load("backbone", config["backbone"]["name"])
     own = [m.learning_rate for m in methods.values() if m.learning_rate is not None]
     body = min(own) if own else backbone.recommended_rate(config["backbone"])

@@ -168,7 +168,7 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
 
 def _try(method: Method, model: Model, example: Batch) -> None:
     """The hooks that read a state, on a few rows."""
-    clock, batch = Clock(0, 0, 0, 1, {}), example
+    clock, batch = Clock(0, 0, 0, 1, ()), example
     with torch.no_grad():
         if uses(method, "batch"):
             batch = method.batch(model, example, clock)

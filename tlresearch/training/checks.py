@@ -16,7 +16,7 @@ from tlresearch.core.model import Model
 from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Clock, Stream
 from tlresearch.training.assemble import Config
-from tlresearch.training.parameters import MakeOptimizer, checkpoint_blocks
+from tlresearch.training.parameters import MakeOptimizer, checkpoint_blocks, needs_closure
 from tlresearch.training.trainer import Schedule
 
 
@@ -30,10 +30,10 @@ def check_together(
     selection: Selection,
 ) -> None:
     """Raises ConfigError for parts that do not go together; turns on gradient checkpointing where it is asked for."""
-    start = Clock(0, 0, 0, 1, {})
+    start = Clock(0, 0, 0, 1, ())
     problems = Problems()
     trial = [{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0}]
-    problems.attempt("optimizer", lambda: make_optimizer(trial))
+    made = problems.attempt("optimizer", lambda: make_optimizer(trial))
     problems.attempt("schedule", lambda: schedule(start))
     falling = [_trial_metrics(stream, value) for value in (1.0, 0.0)]
     problems.attempt("selection", lambda: selection.best(falling))
@@ -58,6 +58,13 @@ def check_together(
             config["devices"],
             f"more than the {smallest} rows of the smallest batch; give at most that many",
         )
+    if needs_closure(made):
+        name = config["optimizer"]["name"]
+        if config["precision"].startswith("16"):
+            message = f"scales gradients, and optimizer {name!r} takes them twice a step; use precision=bf16-mixed"
+            fail("precision", config["precision"], message)
+        if config["strategy"] == "fsdp":
+            fail("strategy", "fsdp", f"optimizer {name!r} needs the norm of the whole gradient; use strategy=ddp")
     edits = [n for n, m in methods.items() if uses(m, "on_gradients") or uses(m, "combine")]
     if edits and config["precision"].startswith("16"):
         message = f"scales gradients and method {edits[0]!r} reads them; use precision=bf16-mixed"

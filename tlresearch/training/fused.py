@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from tlresearch.core.head import Head
 from tlresearch.core.kinds import kind_of
 from tlresearch.core.labels import blank, labelled
-from tlresearch.core.types import Batch, Features
+from tlresearch.core.types import Batch, Clock, Features
 from tlresearch.training.data import Endless
 from tlresearch.training.evaluate import Predictions, metrics
 from tlresearch.training.gradients import TASK
 from tlresearch.training.meter import NonFiniteLoss
+from tlresearch.training.parameters import wanted
 from tlresearch.training.progress import Bar
 from tlresearch.training.session import Session
 from tlresearch.training.stacked import Heads
@@ -51,10 +52,18 @@ class Member:
         self.every = plan.evaluate_every or self.per_epoch
         self.values: dict[str, float] = {}
         session.keeper.evaluate = lambda: self.values
+        start = self.trainer.clock(self.position, self.per_epoch)
+        epochs = range(1 + self.position.total // self.per_epoch)
+        if not all(self.rests(start._replace(epoch=epoch)) for epoch in epochs):
+            raise CannotJoin("more than its head moves in a later epoch")
 
     def batch(self, step: int) -> Batch:
         """The rows of one step, as the run alone would draw them."""
         return self.train.batch(self.order.positions(step * self.size, self.size))
+
+    def rests(self, clock: Clock) -> bool:
+        """Whether the methods leave the whole backbone at rest."""
+        return not wanted(self.session.model, self.session.methods, clock)
 
     def factor(self) -> float:
         """The schedule's."""
@@ -243,6 +252,8 @@ class _Together:
                 stopped = member.trainer.evaluate(member.position, member.meter, member.session.keeper)
                 if stopped or self.step == member.position.total:
                     gone.append((member, True))
+                elif not member.rests(member.trainer.clock(member.position, member.per_epoch)):
+                    gone.append((member, False))  # thawed by what validation says: it trains alone
             except NonFiniteLoss:  # alone, it will say so
                 gone.append((member, False))
         return gone

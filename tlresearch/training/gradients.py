@@ -26,7 +26,7 @@ def task_terms(model: Model, batch: Batch, out: Output) -> dict[str, Tensor]:
     terms = {}
     for task, y in batch.y.items():
         if task in out.logits and not model.head(task).closed_form:
-            losses = model.head(task).loss(out.logits[task], y)
+            losses = model.head(task).training_loss(out.logits[task], y)
             weighted = torch.dot(losses.to(batch.weight.dtype), batch.weight)
             terms[TASK + task] = weighted / labelled(model, batch, task).clamp(min=1e-12)
     return terms

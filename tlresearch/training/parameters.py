@@ -30,15 +30,22 @@ class Rates(NamedTuple):
     scale: float
 
 
-def choose_trainable(model: Model, methods: Mapping[str, Method], clock: Clock) -> frozenset[int]:
-    """Sets `requires_grad` in the backbone to the union of the methods' opinions (none: all) and returns the ids."""
+def wanted(model: Model, methods: Mapping[str, Method], clock: Clock) -> frozenset[int]:
+    """The ids of what moves in the backbone by the union of the methods' opinions (none: all); changes nothing."""
     opinions = [m.trainable(model, clock) for m in methods.values() if uses(m, "trainable")]
     stated = [opinion for opinion in opinions if opinion is not None]
-    parameters = [p for p in model.backbone.parameters() if p.is_floating_point()]
-    chosen = {id(p) for opinion in stated for p in opinion} if stated else {id(p) for p in parameters}
-    for parameter in parameters:
-        parameter.requires_grad_(id(parameter) in chosen)
-    return frozenset(chosen)
+    if not stated:
+        return frozenset(id(p) for p in model.backbone.parameters() if p.is_floating_point())
+    return frozenset(id(p) for opinion in stated for p in opinion)
+
+
+def choose_trainable(model: Model, methods: Mapping[str, Method], clock: Clock) -> frozenset[int]:
+    """Sets `requires_grad` in the backbone to what the methods want and returns the ids."""
+    chosen = wanted(model, methods, clock)
+    for parameter in model.backbone.parameters():
+        if parameter.is_floating_point():
+            parameter.requires_grad_(id(parameter) in chosen)
+    return chosen
 
 
 def parameter_groups(model: Model, methods: Mapping[str, Method], clock: Clock, rates: Rates) -> Groups:
@@ -94,6 +101,11 @@ def build_optimizer(
                 if parameter in previous.state:
                     optimizer.state[parameter] = previous.state[parameter]
     return optimizer
+
+
+def needs_closure(optimizer: torch.optim.Optimizer | None) -> bool:
+    """Whether `step` wants a closure that computes the gradients of the same step anew: the class says so."""
+    return getattr(optimizer, "needs_closure", False)
 
 
 def set_modes(model: Model, bn: str) -> None:
@@ -156,16 +168,16 @@ def checkpoint_blocks(model: Model) -> None:
         def forward(*args: Any, _plain: Any = plain, _block: nn.Module = block, **kwargs: Any) -> Any:
             if not (_block.training and torch.is_grad_enabled()):
                 return _plain(*args, **kwargs)
-            again = partial(_keeping_statistics, _block)
+            again = partial(keeping_statistics, _block)
             return checkpoint(_plain, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), again()), **kwargs)
 
         block.forward = forward
 
 
 @contextmanager
-def _keeping_statistics(block: nn.Module) -> Iterator[None]:
+def keeping_statistics(module: nn.Module) -> Iterator[None]:
     """The second pass over a batch updates copies: it must not count twice in BatchNorm's statistics."""
-    layers = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    layers = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     kept = [dict(layer._buffers) for layer in layers]
     for layer, buffers in zip(layers, kept, strict=True):
         layer._buffers.update({name: None if b is None else b.clone() for name, b in buffers.items()})

@@ -269,7 +269,7 @@ class Session:
                 carried.into_methods(self.model, self.methods, example, self.fabric.device)
 
     def _start(self) -> Clock:
-        return Clock(0, 0, 0, 1, {})
+        return Clock(0, 0, 0, 1, ())
 
     def _cost(self) -> dict[str, Any]:
         parameters = list(self.model.parameters())

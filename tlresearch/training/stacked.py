@@ -53,7 +53,7 @@ class Heads:
         """Features (L, B, D), labels (L, B, …) and rows' weights (L, B) → each head's weighted mean loss (L, M)."""
         head, shape = self.heads[0], (*weight.shape, self.each)
         every = y.unsqueeze(2).expand(*shape, *y.shape[2:]).flatten(0, 2)
-        losses = head.loss(self(x).flatten(0, 2), every).view(shape)
+        losses = head.training_loss(self(x).flatten(0, 2), every).view(shape)
         counted = (head.count(y.flatten(0, 1)).view(weight.shape) * weight).sum(1, keepdim=True)
         return (losses * weight.unsqueeze(2)).sum(1) / counted.clamp(min=1e-12)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,16 @@ from tlresearch.core.model import Model
 from tlresearch.core.seeding import reseed
 from tlresearch.core.types import UNLABELLED, Batch, Clock
 from tlresearch.training.data import Endless, Prepared, ahead
-from tlresearch.training.gradients import Gradients
+from tlresearch.training.gradients import Gradients, total
+from tlresearch.training.keeping import Keeper
 from tlresearch.training.meter import Meter
 from tlresearch.training.parameters import (
     MakeOptimizer,
     Rates,
     build_optimizer,
     choose_trainable,
+    keeping_statistics,
+    needs_closure,
     parameter_groups,
     set_modes,
 )
@@ -63,34 +66,6 @@ class Position:
     total: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     """The validation metrics of every evaluation of this stage so far."""
-
-
-class Keeper(Protocol):
-    """What a stage's training reports to: evaluation, selection and checkpoints, which are not the loop's business."""
-
-    def evaluate(self) -> dict[str, float]:
-        """The validation metrics of the model as it stands."""
-
-    def after_evaluation(self, position: Position) -> bool:
-        """Told of every evaluation; returns whether to stop early."""
-
-    def cut(self, clock: Clock) -> None:
-        """Told that another set of parameters moves from now on: activations of what rests may be kept."""
-
-    def thaw(self, names: list[str]) -> None:
-        """Told which parameters begin to move in the middle of a stage, before they do."""
-
-    def waiting(self) -> AbstractContextManager[None]:
-        """Around what the loop does to get its next batch."""
-
-    def due(self) -> bool:
-        """Whether a resumable checkpoint should be written now; all ranks give the same answer."""
-
-    def save(self, position: Position) -> None:
-        """Writes that checkpoint."""
-
-    def restore(self, optimizer: torch.optim.Optimizer | None) -> None:
-        """Fills a fresh optimizer where an interrupted stage goes on."""
 
 
 class Trainer:
@@ -142,10 +117,11 @@ class Trainer:
             return
         per_epoch = self.steps_per_epoch(len(train))
         every = self.plan.evaluate_every or per_epoch
-        batches = self._batches(train, unlabelled, position.step, position.total)
+        batches, evaluated = self._batches(train, unlabelled, position.step, position.total), False
         while position.step < position.total:
             clock = self.clock(position, per_epoch)
-            if position.step % per_epoch == 0 and position.step and self._choose(clock, keeper):
+            anew = evaluated or (position.step > 0 and position.step % per_epoch == 0)
+            if anew and self._choose(clock, keeper):
                 batches = self._batches(train, unlabelled, position.step, position.total)
             with keeper.waiting():
                 batch = next(batches)
@@ -201,20 +177,36 @@ class Trainer:
         for method in self.hooks["batch"]:
             batch = method.batch(self.model, batch, clock)
         self.flops += self.flops_per_row * batch.rows
-        meter.add(self.gradients(self.wrapped, batch, clock), batch.rows, clock.step)
-        for method in self.hooks["on_gradients"]:
-            method.on_gradients(self.model, clock)
+        meter.add(self._gradients(batch, clock), batch.rows, clock.step)
         if self.optimizer is not None:
-            if self.plan.clip is not None:
-                self.fabric._precision.unscale_gradients(self.optimizer)
-                nn.utils.clip_grad_norm_(self._clipped, self.plan.clip)
             factor = self.schedule(clock)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-            self.stepper.step()
+            closure = (partial(self._again, batch, clock),) if needs_closure(self.optimizer) else ()
+            self.stepper.step(*closure)
             self.optimizer.zero_grad()
         for method in self.hooks["after_step"]:
             method.after_step(self.model, clock)
+
+    def _gradients(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
+        """Fills `.grad` as the optimizer shall see it; returns the terms."""
+        if needs_closure(self.optimizer):  # the next pass over these rows drops and augments as this one
+            reseed(self.plan.seed, clock.stage, clock.step, rank(), "pass")
+        terms = self.gradients(self.wrapped, batch, clock)
+        for method in self.hooks["on_gradients"]:
+            method.on_gradients(self.model, clock)
+        if self.optimizer is not None and self.plan.clip is not None:
+            self.fabric._precision.unscale_gradients(self.optimizer)
+            nn.utils.clip_grad_norm_(self._clipped, self.plan.clip)
+        return terms
+
+    def _again(self, batch: Batch, clock: Clock) -> Tensor:
+        """The closure: gradients of the same step where the optimizer has moved to; statistics count a batch once."""
+        assert self.optimizer is not None
+        self.optimizer.zero_grad()
+        self.flops += self.flops_per_row * batch.rows
+        with keeping_statistics(self.model):
+            return total(self._gradients(batch, clock))
 
     def counters(self) -> dict[str, float]:
         """What is carried over to the process that resumes the run."""
@@ -264,8 +256,7 @@ class Trainer:
 
     def clock(self, position: Position, per_epoch: int) -> Clock:
         """Where a stage's training stands, for methods and schedule."""
-        validation = position.history[-1] if position.history else {}
-        return Clock(position.stage, position.step // per_epoch, position.step, position.total, validation)
+        return Clock(position.stage, position.step // per_epoch, position.step, position.total, position.history)
 
     def _unreached(self, clock: Clock) -> tuple[list[str], float]:
         trial = next(self._batches(*self._rows, 0, 1))

@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
-from tlresearch import Clock, Method, Model, register, require
+from tlresearch.config.errors import require
+from tlresearch.config.registry import register
+from tlresearch.core.method import Method
+from tlresearch.core.model import Model
+from tlresearch.core.types import Clock
 
 
 @register("method", "layer_decay")
@@ -31,6 +35,7 @@ class LayerDecay(Method):
         self.decay = decay
 
     def groups(self, model: Model, clock: Clock) -> Iterable[tuple[Iterable[nn.Parameter], Mapping[str, float]]]:
+        """One group a depth."""
         depths = model.backbone.depths()
         members: defaultdict[int, list[nn.Parameter]] = defaultdict(list)
         for name, parameter in model.backbone.named_parameters():

@@ -1,0 +1,62 @@
+"""Which parameters are biases, by peft's own rule."""
+
+import pytest
+from torch import nn
+
+from tlresearch.config.build import build
+from tlresearch.config.errors import ConfigError
+from tlresearch.core.backbone import Backbone
+from tlresearch.core.model import Model
+from tlresearch.core.types import Clock, Spec
+from tlresearch.methods.bitfit import BitFit
+
+
+class Plain(Backbone):
+    """Two linear layers without bias or norm."""
+
+    feature_dim = 3
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 3, bias=False), nn.Linear(3, 3, bias=False)])
+
+    def blocks(self):
+        return list(self.layers)
+
+
+@pytest.fixture
+def bert(tiny_bert_folder):
+    options = {"name": "transformers", "weights": f"path:{tiny_bert_folder}"}
+    return Model(build("backbone", options, spec=Spec("text", None, ())))
+
+
+def moving(model, method):
+    method.setup(model, Spec("text", None, ()))
+    chosen = {id(p) for p in method.trainable(model, Clock(0, 0, 0, 1, ()))}
+    return {name for name, p in model.backbone.named_parameters() if id(p) in chosen}
+
+
+def test_bitfit_moves_what_peft_calls_biases(bert):
+    from peft import LoraConfig, get_peft_model
+
+    found = moving(bert, BitFit())
+    wrapped = get_peft_model(nn.Sequential(bert.backbone), LoraConfig(target_modules=["query"], bias="all"))
+    peer = {id(p) for name, p in wrapped.named_parameters() if p.requires_grad and "lora_" not in name}
+    assert {id(p) for name, p in bert.backbone.named_parameters() if name.replace(".base_layer", "") in found} == peer
+    assert len(peer) == 2 * 8 + 1, "six projections and two norms a layer, and the embeddings' norm"
+
+
+def test_bitfit_of_the_papers_smaller_set(bert):
+    found = moving(bert, BitFit(targets="query|intermediate"))
+    assert {name.split("layer.")[1] for name in found} == {
+        f"{i}.{part}.bias" for i in (0, 1) for part in ("attention.self.query", "intermediate.dense")
+    }
+
+
+def test_what_is_not_there_is_refused(bert):
+    with pytest.raises(ConfigError, match="this backbone has no bias"):
+        BitFit().setup(Model(Plain()), Spec("vector", (2,), ()))
+    with pytest.raises(ConfigError, match="targets: 'kwery': matches no bias of the backbone"):
+        BitFit(targets="kwery").setup(bert, Spec("text", None, ()))
+    with pytest.raises(ConfigError, match=r"targets: '\(': is no regular expression"):
+        BitFit(targets="(").setup(bert, Spec("text", None, ()))
