@@ -49,5 +49,5 @@ def test_a_timm_adapter_survives_another_process_and_seed(model, where, image_ru
 def test_a_run_without_lora_is_refused(image_run, command, tmp_path):
     run = image_run("method=[probe]")
     code, _, err = command("export", str(run.folder), str(tmp_path / "out"), "--format", "peft")
-    assert code == 2 and "holds LoRA adapters and this run's methods are ['probe']" in err
+    assert code == 2 and "holds adapters of peft and this run's methods are ['probe']" in err
     assert "timm, safetensors, onnx" in err and not (tmp_path / "out").exists()

@@ -27,14 +27,14 @@ Misfit = Callable[[nn.Module], str]
 """A module → why the tuner cannot adapt it, "" where it can."""
 
 
-def choose_targets(backbone: Backbone, tuner: type[BaseTuner], targets: str, misfit: Misfit, key: str) -> list[str]:
+def choose_targets(backbone: Backbone, tuner: type[BaseTuner], config: Any, targets: str, key: str) -> list[str]:
     """The full names of the modules to adapt.
 
     Args:
         targets: auto (query and value projections, and every linear and convolution layer of the blocks where there is
             no attention; all norms for a tuner of norms; the vocabulary for one of embeddings; what does not fit is
             left out), all (whatever fits in the blocks), or a regular expression that is searched in the names.
-        misfit: asked once for each kind and shape of modules.
+        config: peft's, without target modules.
         key: what is to blame where `auto` and `all` find nothing: the options or the rank.
 
     Raises ConfigError where nothing or everything matches, or where a matching module does not fit.
@@ -42,29 +42,25 @@ def choose_targets(backbone: Backbone, tuner: type[BaseTuner], targets: str, mis
     modules = dict(backbone.named_modules())
     own = {name: module for name, module in modules.items() if any(True for _ in module.parameters(recurse=False))}
     inside = {id(m) for block in backbone.blocks() for m in block.modules()}
-    fits = _Fits(own, misfit)
-    if targets == "auto":
-        groups = _automatic(own, inside, tuner)
-    elif targets == "all":
-        groups = [[name for name, module in own.items() if id(module) in inside]]
-    else:
+    fits = _Fits(own, _make_misfit(tuner, config))
+    if targets not in ("auto", "all"):
         return _searched(own, targets, fits)
-    reasons: dict[str, str] = {}
-    for names in groups:
-        reasons |= {name: fits(name) for name in names}
-        found = [name for name in names if not reasons[name]]
-        if found:
-            left = [name for name in names if reasons[name]]
-            if left and targets == "auto":
-                logger.info("%d modules are not adapted, e.g. %s: %s", len(left), left[0], reasons[left[0]])
-            return found
-    if not reasons:
-        fail("targets", targets, "this backbone has no module of a known kind in its blocks; name some")
-    name, reason = next(iter(reasons.items()))
-    fail(key, targets, f"fits no module that targets={targets} finds, e.g. {name!r} ({_kind(own[name])}): {reason}")
+    within = [name for name, module in own.items() if id(module) in inside]
+    names = within if targets == "all" else _automatic(own, within, tuner, config)
+    if not names:
+        fail("targets", targets, "this backbone has no module of the kind that is adapted; name some")
+    reasons = {name: fits(name) for name in names}
+    left = {name: reason for name, reason in reasons.items() if reason}
+    if len(left) == len(names):
+        example = f"{names[0]!r} ({_kind(own[names[0]])}): {left[names[0]]}"
+        fail(key, targets, f"fits no module that targets={targets} finds, e.g. {example}")
+    if left and targets == "auto":
+        name = next(iter(left))
+        logger.info("%d modules are not adapted, e.g. %s: %s", len(left), name, left[name])
+    return [name for name in names if name not in left]
 
 
-def make_misfit(tuner: type[BaseTuner], config: Any) -> Misfit:
+def _make_misfit(tuner: type[BaseTuner], config: Any) -> Misfit:
     """Tries the tuner on a copy of the module, forward pass included, and holds its rank against the module's width."""
 
     def misfit(module: nn.Module) -> str:
@@ -76,7 +72,9 @@ def make_misfit(tuner: type[BaseTuner], config: Any) -> Misfit:
             with seeded("misfit"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tuner(alone, trial, "default")
-                learning = [p for p in alone.parameters() if p.requires_grad]
+                learning = [p for p in alone.parameters() if p.requires_grad and p.numel()]
+                if not learning:
+                    return "nothing there would be trained with these options"
                 example = _example(module)
                 if example is not None:
                     with torch.no_grad():
@@ -87,7 +85,7 @@ def make_misfit(tuner: type[BaseTuner], config: Any) -> Misfit:
         width = _width(module)
         if width and rank and rank > width and any(p.ndim > 1 and rank in p.shape for p in learning):
             return f"rank {rank} is above its width {width}"
-        return "" if learning else "nothing there would be trained with these options"
+        return ""
 
     return misfit
 
@@ -107,18 +105,17 @@ class _Fits:
         return self.known[key]
 
 
-def _automatic(own: Mapping[str, nn.Module], inside: set[int], tuner: type[BaseTuner]) -> list[list[str]]:
-    """Groups of names to try in turn."""
-    mapped = [n for names in getattr(tuner, "target_module_mapping", {}).values() for n in names]
-    norms = sum(bool(_NORM.search(name)) for name in mapped)
-    if mapped and norms > len(mapped) / 2:  # peft's own targets for known networks tell what it is made for
-        return [[name for name, module in own.items() if "Norm" in type(module).__name__]]
-    layers = [name for name, module in own.items() if _is_layer(module)]
-    attention = [name for name in layers if ATTENTION.search(name)]
-    embeddings = [name for name, module in own.items() if isinstance(module, nn.Embedding)]
-    vocabulary = sorted(embeddings, key=lambda name: -len(own[name].weight))[:1]  # type: ignore[arg-type]
-    within = [name for name in layers if id(own[name]) in inside]
-    return [group for group in (attention or within, vocabulary) if group]
+def _automatic(
+    own: Mapping[str, nn.Module], within: list[str], tuner: type[BaseTuner], config: Any
+) -> list[str]:
+    mapped = [n for names in (getattr(tuner, "target_module_mapping", None) or {}).values() for n in names]
+    if sum(bool(_NORM.search(name)) for name in mapped) > len(mapped) / 2:  # peft's own targets for known networks
+        return [name for name, module in own.items() if "Norm" in type(module).__name__]
+    if hasattr(config, "token_indices"):
+        embeddings = [name for name, module in own.items() if isinstance(module, nn.Embedding)]
+        return sorted(embeddings, key=lambda name: -own[name].num_embeddings)[:1]  # type: ignore[operator,return-value]
+    attention = [name for name, module in own.items() if _is_layer(module) and ATTENTION.search(name)]
+    return attention or [name for name in within if _is_layer(own[name])]
 
 
 def _searched(own: Mapping[str, nn.Module], pattern: str, fits: _Fits) -> list[str]:
@@ -128,6 +125,9 @@ def _searched(own: Mapping[str, nn.Module], pattern: str, fits: _Fits) -> list[s
         fail("targets", pattern, f"is no regular expression: {error}; give auto, all or one")
     reasons = {name: fits(name) for name in matching}
     kinds = {type(own[name]) for name, reason in reasons.items() if not reason}
+    alike = {name for name, module in own.items() if type(module) in kinds}
+    if len(alike) > 1 and alike <= set(matching):
+        fail("targets", pattern, f"matches everything, all {len(alike)} modules that it could; targets=all says so")
     for name, reason in reasons.items():
         if reason and type(own[name]) in kinds and getattr(own[name], "groups", 1) == 1:
             fail("targets", pattern, f"matches {name!r} ({_kind(own[name])}), which does not fit: {reason}")
@@ -137,8 +137,6 @@ def _searched(own: Mapping[str, nn.Module], pattern: str, fits: _Fits) -> list[s
         fail("targets", pattern, f"matches nothing that fits, e.g. {name!r} ({_kind(own[name])}): {reason}")
     if not found:
         fail("targets", pattern, f"matches no module; there are e.g. {_examples(own)}")
-    if 1 < len(found) == sum(type(module) in kinds for module in own.values()):
-        fail("targets", pattern, f"matches everything, all {len(found)} modules; targets=all says so")
     return found
 
 

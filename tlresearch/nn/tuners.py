@@ -15,7 +15,8 @@ from torch import nn
 
 from tlresearch.config.errors import ConfigError, Problem, choose, fail, nearest
 from tlresearch.core.backbone import Backbone
-from tlresearch.nn.targets import choose_targets, make_misfit
+from tlresearch.nn.adapters import SHARED
+from tlresearch.nn.targets import choose_targets
 
 ELSEWHERE = frozenset(
     [
@@ -93,7 +94,7 @@ def inject(backbone: Backbone, tuner: type[BaseTuner], config: Any, targets: str
     """
     if any(isinstance(module, BaseTunerLayer) for module in backbone.modules()):
         fail("targets", targets, "this backbone has adapters of peft already; one tuner a backbone")
-    config.target_modules = set(choose_targets(backbone, tuner, targets, make_misfit(tuner, config), key))
+    config.target_modules = set(choose_targets(backbone, tuner, config, targets, key))
     if hasattr(config, "feedforward_modules"):
         given = config.feedforward_modules or []
         config.feedforward_modules = [n for n in config.target_modules if any(re.search(g, n) for g in given)]
@@ -108,9 +109,13 @@ def inject(backbone: Backbone, tuner: type[BaseTuner], config: Any, targets: str
             if not torch.equal(parameter, old):
                 parameter.copy_(parameter.clone())  # peft assigns `.data`, which no version counter notices
     own = {id(tensor) for tensor in backbone.state_dict(keep_vars=True).values()}
-    for name, child in placed.named_children():
-        if child is not backbone and any(id(t) not in own for t in child.state_dict(keep_vars=True).values()):
-            backbone.add_module(name, child)
+    loose = {
+        name: child
+        for name, child in placed.named_children()
+        if child is not backbone and any(id(t) not in own for t in child.state_dict(keep_vars=True).values())
+    }
+    if loose:
+        backbone.add_module(SHARED, nn.ModuleDict(loose))
     return placed
 
 
