@@ -126,7 +126,7 @@ def test_eva_takes_a_from_the_principal_directions_of_each_layers_inputs(small_m
     seen: dict[str, torch.Tensor] = {}
     layers = {f"layers.{i}.0": model.backbone.blocks()[i][0] for i in range(2)}
     hooks = [
-        layer.register_forward_hook(lambda m, inputs, out, name=name: seen.setdefault(name, inputs[0].detach()))
+        layer.register_forward_hook(lambda m, inputs, out, name=name: seen.update({name: inputs[0].detach()}))
         for name, layer in layers.items()
     ]
     before = model.eval()(batch.x).features.pooled
@@ -163,7 +163,7 @@ def test_layers_narrower_than_the_rank_are_left_out_and_refused_by_name(small_mo
     method.setup(model, None)
     assert sum(p.numel() for p in method.trainable(model, CLOCK)) == 5 * (5 + 5)
     with pytest.raises(ValueError, match=r"^targets: .*'layers\.0\.0' \(Linear 5×4\).*rank 5 is above its width 4"):
-        LoRA(rank=5, targets=r"layers\.\d").setup(small_model(width=5), None)
+        LoRA(rank=5, targets=r"layers\.[01]\.").setup(small_model(width=5, layers=3), None)
     with pytest.raises(ValueError, match=r"^rank: .*rank 6 is above its width"):
         LoRA(rank=6).setup(small_model(width=5), None)
 

@@ -204,7 +204,7 @@ BAD = [
     ("c3a", {"block_size": 5}, "auto", "^options: .*block size should be a factor"),
     ("lora", {}, "nowhere", "^targets: 'nowhere': matches no module; there are e.g. .*query"),
     ("lora", {}, ".", "^targets: '.': matches everything.*targets=all"),
-    ("lora", {}, "LayerNorm", "^targets: 'LayerNorm': matches nothing that fits.*LayerNorm 32"),
+    ("lora", {}, "LayerNorm", "^targets: 'LayerNorm': matches .*LayerNorm 32\\), which does not fit"),
     ("lora", {}, "(", "^targets: '\\(': is no regular expression"),
     ("adalora", {"init_r": 4, "target_r": 4}, "auto", "^options: .*init_r must be larger"),
     ("trainable_tokens", {}, "auto", "^options: .*nothing there would be trained"),

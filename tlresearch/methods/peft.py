@@ -37,8 +37,9 @@ class PEFT(Method):
         options: fields of that type's configuration (`{r: 4, use_dora: true}`); what is not given is as peft has it,
             seeds apart, which follow the run's. `feedforward_modules` (IA³) are regular expressions.
         targets: auto (query and value projections; every linear and ungrouped convolution layer in the blocks where
-            there is no attention; all norms for a type that tunes norms; layers that do not fit are left out), all
-            (whatever fits in the blocks), or a regular expression that is searched in the module names.
+            there is no attention; all norms for a type that tunes norms, the vocabulary for one that tunes tokens;
+            layers that do not fit are left out), all (every such layer of the blocks that fits), or a regular
+            expression that is searched in the module names.
         ratio: learning rate of LoRA's B over that of A, ≥ 1, with types lora and adalora (LoRA+: arXiv:2402.12354).
     """
 

@@ -6,7 +6,7 @@ import copy
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -30,23 +30,30 @@ Misfit = Callable[[nn.Module], str]
 def choose_targets(backbone: Backbone, tuner: type[BaseTuner], config: Any, targets: str, key: str) -> list[str]:
     """The full names of the modules to adapt.
 
+    Suited are linear layers and ungrouped convolutions; norms for a tuner of norms, embeddings for one of tokens.
+
     Args:
-        targets: auto (query and value projections, and every linear and convolution layer of the blocks where there is
-            no attention; all norms for a tuner of norms; the vocabulary for one of embeddings; what does not fit is
-            left out), all (whatever fits in the blocks), or a regular expression that is searched in the names.
         config: peft's, without target modules.
+        targets: auto (query and value projections, and whatever is suited in the blocks where there is no attention;
+            all norms; the vocabulary; what does not fit is left out), all (whatever is suited in the blocks and fits),
+            or a regular expression that is searched in the names (of modules of other kinds where it finds no other).
         key: what is to blame where `auto` and `all` find nothing: the options or the rank.
 
     Raises ConfigError where nothing or everything matches, or where a matching module does not fit.
     """
     modules = dict(backbone.named_modules())
     own = {name: module for name, module in modules.items() if any(True for _ in module.parameters(recurse=False))}
-    inside = {id(m) for block in backbone.blocks() for m in block.modules()}
+    suited = _suited(tuner, config)
     fits = _Fits(own, _make_misfit(tuner, config))
     if targets not in ("auto", "all"):
-        return _searched(own, targets, fits)
-    within = [name for name, module in own.items() if id(module) in inside]
-    names = within if targets == "all" else _automatic(own, within, tuner, config)
+        return _searched(own, suited, targets, fits)
+    names = [name for name, module in own.items() if suited(module)]
+    if suited is _is_layer:
+        inside = {id(m) for block in backbone.blocks() for m in block.modules()}
+        attention = [name for name in names if ATTENTION.search(name)] if targets == "auto" else []
+        names = attention or [name for name in names if id(own[name]) in inside]
+    elif suited is _is_embedding and targets == "auto":
+        names = sorted(names, key=lambda name: -own[name].num_embeddings)[:1]  # type: ignore[operator,return-value]
     if not names:
         fail("targets", targets, "this backbone has no module of the kind that is adapted; name some")
     reasons = {name: fits(name) for name in names}
@@ -54,7 +61,7 @@ def choose_targets(backbone: Backbone, tuner: type[BaseTuner], config: Any, targ
     if len(left) == len(names):
         example = f"{names[0]!r} ({_kind(own[names[0]])}): {left[names[0]]}"
         fail(key, targets, f"fits no module that targets={targets} finds, e.g. {example}")
-    if left and targets == "auto":
+    if left:
         name = next(iter(left))
         logger.info("%d modules are not adapted, e.g. %s: %s", len(left), name, left[name])
     return [name for name in names if name not in left]
@@ -105,39 +112,40 @@ class _Fits:
         return self.known[key]
 
 
-def _automatic(
-    own: Mapping[str, nn.Module], within: list[str], tuner: type[BaseTuner], config: Any
-) -> list[str]:
+def _suited(tuner: type[BaseTuner], config: Any) -> Callable[[nn.Module], bool]:
+    """The kind of modules that the tuner is made for, by peft's own targets for known networks and its options."""
     mapped = [n for names in (getattr(tuner, "target_module_mapping", None) or {}).values() for n in names]
-    if sum(bool(_NORM.search(name)) for name in mapped) > len(mapped) / 2:  # peft's own targets for known networks
-        return [name for name, module in own.items() if "Norm" in type(module).__name__]
-    if hasattr(config, "token_indices"):
-        embeddings = [name for name, module in own.items() if isinstance(module, nn.Embedding)]
-        return sorted(embeddings, key=lambda name: -own[name].num_embeddings)[:1]  # type: ignore[operator,return-value]
-    attention = [name for name, module in own.items() if _is_layer(module) and ATTENTION.search(name)]
-    return attention or [name for name in within if _is_layer(own[name])]
+    if sum(bool(_NORM.search(name)) for name in mapped) > len(mapped) / 2:
+        return _is_norm
+    return _is_embedding if hasattr(config, "token_indices") else _is_layer
 
 
-def _searched(own: Mapping[str, nn.Module], pattern: str, fits: _Fits) -> list[str]:
+def _searched(
+    own: Mapping[str, nn.Module], suited: Callable[[nn.Module], bool], pattern: str, fits: _Fits
+) -> list[str]:
     try:
-        matching = [name for name in own if re.search(pattern, name)]
+        named = [name for name in own if re.search(pattern, name)]
     except re.error as error:
         fail("targets", pattern, f"is no regular expression: {error}; give auto, all or one")
-    reasons = {name: fits(name) for name in matching}
-    kinds = {type(own[name]) for name, reason in reasons.items() if not reason}
-    alike = {name for name, module in own.items() if type(module) in kinds}
-    if len(alike) > 1 and alike <= set(matching):
-        fail("targets", pattern, f"matches everything, all {len(alike)} modules that it could; targets=all says so")
-    for name, reason in reasons.items():
-        if reason and type(own[name]) in kinds and getattr(own[name], "groups", 1) == 1:
-            fail("targets", pattern, f"matches {name!r} ({_kind(own[name])}), which does not fit: {reason}")
-    found = [name for name, reason in reasons.items() if not reason]
-    if not found and reasons:
-        name, reason = next(iter(reasons.items()))
-        fail("targets", pattern, f"matches nothing that fits, e.g. {name!r} ({_kind(own[name])}): {reason}")
-    if not found:
-        fail("targets", pattern, f"matches no module; there are e.g. {_examples(own)}")
-    return found
+    if not named:
+        fail("targets", pattern, f"matches no module; there are e.g. {_examples(own, suited)}")
+    matching = [name for name in named if suited(own[name])] or named
+    everything = {name for name, module in own.items() if suited(module)}
+    if len(everything) > 1 and everything <= set(matching):
+        fail("targets", pattern, f"matches everything, all {len(everything)} modules that suit; targets=all says so")
+    for name in matching:
+        if fits(name):
+            example = f"{name!r} ({_kind(own[name])}), which does not fit: {fits(name)}"
+            fail("targets", pattern, f"matches {example}; there are e.g. {_examples(own, suited)}")
+    return matching
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "Norm" in type(module).__name__
+
+
+def _is_embedding(module: nn.Module) -> bool:
+    return isinstance(module, nn.Embedding)
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -172,6 +180,5 @@ def _kind(module: nn.Module) -> str:
     return f"{type(module).__name__} {shape}".strip()
 
 
-def _examples(own: Mapping[str, nn.Module]) -> str:
-    names: Iterable[str] = [name for name, module in own.items() if _is_layer(module)] or own
-    return ", ".join(list(names)[:8])
+def _examples(own: Mapping[str, nn.Module], suited: Callable[[nn.Module], bool]) -> str:
+    return ", ".join([name for name, module in own.items() if suited(module)][:8])
