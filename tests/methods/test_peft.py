@@ -106,12 +106,13 @@ def test_as_many_parameters_and_the_same_outputs_as_pefts_own(kind, net, model):
 
 
 def taken_by_peft(network: nn.Module, kind: str) -> bool:
-    """Whether peft adapts any linear layer, convolution or embedding of the network's blocks, one at a time."""
+    """Whether peft adapts any layer of the network of the type's own kind, one at a time."""
     from peft import get_peft_model
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     make = next(c for k, c in PEFT_TYPE_TO_CONFIG_MAPPING.items() if k.value.lower() == kind)
-    layers = {name for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Embedding)}
+    own = nn.Embedding if kind == "trainable_tokens" else nn.Linear | nn.Conv2d  # peft puts tokens on any matrix
+    layers = {name for name, module in network.named_modules() if isinstance(module, own)}
     for name in layers:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
