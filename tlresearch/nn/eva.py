@@ -36,7 +36,7 @@ def initialise(model: Model, batches: Iterable[Batch]) -> None:
     layers = _layers(model.backbone)
     if any(layer.lora_B["default"].weight.any() for layer in layers.values()):
         return
-    config = copy.deepcopy(next(iter(model.backbone.peft_config.values())))  # type: ignore[union-attr,operator]
+    config = copy.deepcopy(next(iter(model.backbone.peft_config.values())))  # type: ignore[operator]
     whole, rows = _Whole(model.backbone), [_Rows(batch) for batch in batches]
     if max(part.batch.rows for part in rows) < config.r:  # peft would wait for a larger batch for ever
         fail("method.lora.rank", config.r, "EVA needs batches of at least as many rows; lower it or raise batch_size")
