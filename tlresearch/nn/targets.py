@@ -53,7 +53,7 @@ def choose_targets(backbone: Backbone, tuner: type[BaseTuner], config: Any, targ
         attention = [name for name in names if ATTENTION.search(name)] if targets == "auto" else []
         names = attention or [name for name in names if id(own[name]) in inside]
     elif suited is _is_embedding and targets == "auto":
-        names = sorted(names, key=lambda name: -own[name].num_embeddings)[:1]  # type: ignore[operator,return-value]
+        names = sorted(names, key=lambda name: -own[name].num_embeddings)[:1]
     if not names:
         fail("targets", targets, "this backbone has no module of the kind that is adapted; name some")
     reasons = {name: fits(name) for name in names}
