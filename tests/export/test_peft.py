@@ -49,5 +49,30 @@ def test_a_timm_adapter_survives_another_process_and_seed(model, where, image_ru
 def test_a_run_without_lora_is_refused(image_run, command, tmp_path):
     run = image_run("method=[probe]")
     code, _, err = command("export", str(run.folder), str(tmp_path / "out"), "--format", "peft")
-    assert code == 2 and "holds LoRA adapters and this run's methods are ['probe']" in err
+    assert code == 2 and "holds adapters of peft and this run's methods are ['probe']" in err
     assert "timm, safetensors, onnx" in err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("ia3", "{feedforward_modules: [value]}"),
+        ("vera", "{r: 4}"),
+        ("adalora", "{init_r: 4, target_r: 2}"),
+        ("lora", "{r: 4, init_lora_weights: pissa, use_dora: true}"),
+        ("lokr", "{r: 4}"),
+        ("boft", "{}"),
+    ],
+)
+def test_other_tuners_are_read_back_by_peft(kind, options, text_run, exported, here, text_logits):
+    run = text_run("method=[peft]", f"method.peft.type={kind}", f"method.peft.options={options}")
+    folder = exported(run, "peft")
+    answer = here(folder, "answer = logits.tolist()")
+    torch.testing.assert_close(torch.tensor(answer), text_logits(run), rtol=0, atol=1e-4)
+    assert json.loads((folder / "adapter_config.json").read_text())["peft_type"] == kind.upper()
+
+
+def test_a_tuner_that_cannot_be_merged_is_refused_by_name(text_run, command, tmp_path):
+    run = text_run("method=[peft]", "method.peft.type=lily", "method.peft.options={r: 4}")
+    code, _, err = command("export", str(run.folder), str(tmp_path / "out"), "--format", "safetensors")
+    assert code == 2 and "peft's lily cannot be merged" in err and not (tmp_path / "out").exists()

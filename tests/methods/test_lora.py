@@ -80,3 +80,101 @@ def test_targets_are_searched_as_a_regular_expression(small_model):
 def test_bad_values_name_their_key(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         LoRA(**bad)
+
+
+@pytest.mark.parametrize(
+    ("options", "peers"),
+    [
+        ({"dora": True}, {"use_dora": True}),
+        ({"rslora": True}, {"use_rslora": True}),
+        ({"initialisation": "pissa"}, {"init_lora_weights": "pissa"}),
+        ({"initialisation": "olora"}, {"init_lora_weights": "olora"}),
+        ({"initialisation": "gaussian"}, {"init_lora_weights": "gaussian"}),
+        ({"initialisation": "orthogonal"}, {"init_lora_weights": "orthogonal"}),
+    ],
+)
+def test_variants_are_pefts(small_model, options, peers):
+    from peft import LoraConfig, get_peft_model
+
+    ours, plain, x = small_model(), small_model().backbone, torch.randn(3, 4)
+    torch.manual_seed(1)
+    LoRA(rank=4, **options).setup(ours, None)
+    targets = list(ours.backbone.peft_config["default"].target_modules)
+    torch.manual_seed(1)
+    peer = get_peft_model(plain, LoraConfig(r=4, lora_alpha=16, target_modules=targets, **peers)).eval()
+    assert torch.allclose(ours.eval()(x).features.pooled, peer(x).pooled, atol=1e-6)
+    with torch.no_grad():
+        for model in (ours, peer):
+            for name, parameter in model.named_parameters():
+                if "lora_" in name:
+                    parameter.mul_(1.5).add_(0.1)
+    assert torch.allclose(ours(x).features.pooled, peer(x).pooled, atol=1e-5)
+
+
+def test_weights_that_an_initialisation_changes_count_as_changed(small_model):
+    model = small_model()
+    weight = model.backbone.blocks()[0][0].weight
+    version, before = weight._version, weight.detach().clone()
+    LoRA(rank=2, initialisation="pissa").setup(model, None)
+    assert weight._version > version and not torch.equal(weight, before)
+
+
+def test_eva_takes_a_from_the_principal_directions_of_each_layers_inputs(small_model, small_batch):
+    model, batch = small_model(width=6), small_batch(rows=40)
+    method = LoRA(rank=2, initialisation="eva")
+    method.setup(model, None)
+    seen: dict[str, torch.Tensor] = {}
+    layers = {f"layers.{i}.0": model.backbone.blocks()[i][0] for i in range(2)}
+    hooks = [
+        layer.register_forward_hook(lambda m, inputs, out, name=name: seen.update({name: inputs[0].detach()}))
+        for name, layer in layers.items()
+    ]
+    before = model.eval()(batch.x).features.pooled
+    for hook in hooks:
+        hook.remove()
+    method.on_stage_start(model, None, lambda split: [batch])
+    for name, layer in layers.items():
+        directions = torch.linalg.svd(seen[name] - seen[name].mean(0)).Vh[:2]
+        found = layer.lora_A["default"].weight
+        assert torch.allclose((found @ directions.T).abs(), torch.eye(2), atol=1e-3)
+    assert torch.equal(model(batch.x).features.pooled, before)  # B is zero
+    with torch.no_grad():
+        layer.lora_B["default"].weight.fill_(1.0)
+    kept = layer.lora_A["default"].weight.clone()
+    method.on_stage_start(model, None, lambda split: [batch._replace(x=batch.x.flip(1))])
+    assert torch.equal(layer.lora_A["default"].weight, kept)  # once trained it stays
+
+
+def test_eva_refuses_convolutions_and_batches_that_are_too_small(small_model, small_batch):
+    spec = Spec("image", (3, 32, 32), ())
+    options = {"name": "timm", "model": "test_resnet"}
+    with pytest.raises(ValueError, match=r"^initialisation: 'eva': needs linear layers and .*Conv2d"):
+        LoRA(rank=2, initialisation="eva").setup(Model(build("backbone", options, spec=spec)), None)
+    model, batch = small_model(), small_batch(rows=3)
+    method = LoRA(rank=4, initialisation="eva")
+    method.setup(model, None)
+    with pytest.raises(ValueError, match="batches of at least as many rows"):
+        method.on_stage_start(model, None, lambda split: [batch])
+
+
+def test_layers_narrower_than_the_rank_are_left_out_and_refused_by_name(small_model):
+    model = small_model(width=5)  # the first layer has 4 inputs
+    method = LoRA(rank=5)
+    method.setup(model, None)
+    assert sum(p.numel() for p in method.trainable(model, CLOCK)) == 5 * (5 + 5)
+    with pytest.raises(ValueError, match=r"^targets: .*'layers\.0\.0' \(Linear 5×4\).*rank 5 is above its width 4"):
+        LoRA(rank=5, targets=r"layers\.[01]\.").setup(small_model(width=5, layers=3), None)
+    with pytest.raises(ValueError, match=r"^rank: .*rank 6 is above its width"):
+        LoRA(rank=6).setup(small_model(width=5), None)
+
+
+def test_b_has_its_own_rate_in_the_optimizers_groups(small_model):
+    from tlresearch.training.parameters import Rates, parameter_groups
+
+    model = small_model()
+    method = LoRA(rank=2, ratio=16.0)
+    method.setup(model, None)
+    groups = parameter_groups(model, {"lora": method}, CLOCK, Rates(0.01, 0.5, {}, 1.0))
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    found = {name.split(".")[-3]: rates[id(p)] for name, p in model.backbone.named_parameters() if p.requires_grad}
+    assert found == {"lora_A": pytest.approx(0.01), "lora_B": pytest.approx(0.16)}

@@ -63,7 +63,10 @@ class Backbone(nn.Module):
     def depths(self) -> dict[str, int]:
         """Every parameter's depth, by name. Outside the blocks: 0 before the first one, the last one's depth after."""
         blocks = self.blocks()
-        inside = {id(p): i + 1 for i, block in enumerate(blocks) for p in block.parameters()}
+        inside: dict[int, int] = {}
+        for i, block in enumerate(blocks):
+            for p in block.parameters():
+                inside.setdefault(id(p), i + 1)  # what blocks share moves as soon as the first of them does
         depths, outside = {}, 0
         for name, parameter in self.named_parameters():
             if id(parameter) in inside:

@@ -100,12 +100,15 @@ class Model(nn.Module):
 
 
 def changed_names(model: Model, original: Mapping[int, int]) -> set[str]:
-    """Names of all tensors of the model's state that its weights file cannot give back.
+    """Names of all tensors of the model's state that its weights file cannot give back; of shared ones the first.
 
     original: `pristine(model.backbone)`, taken before any method touched the backbone.
     """
-    kept = set()
+    kept, seen = set(), set()
     for name, tensor in state_tensors(model).items():
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
         parameter = isinstance(tensor, nn.Parameter)
         untouched = original.get(id(tensor)) == tensor._version and not (parameter and tensor.requires_grad)
         if not untouched:

@@ -1,7 +1,8 @@
-"""LoRA adapters as peft saves them, with the base they belong to and the head."""
+"""Adapters as peft saves them, with the base they belong to and the head."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,12 +13,13 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tlresearch.config.errors import ConfigError
 from tlresearch.core.head import pool
 from tlresearch.core.types import Features
 from tlresearch.export import encoder, labels, timm as timm_format, transformers as transformers_format
 from tlresearch.export.card import code
 from tlresearch.export.source import TEXTS, Source, one_linear_head
-from tlresearch.nn.adapters import adapted, without_adapters
+from tlresearch.nn.adapters import METHODS, adapted, without_adapters
 
 REQUIRES: tuple[str, ...] = ()
 BASE, HEAD = "base", "head.safetensors"
@@ -32,9 +34,9 @@ _POOL = {
 
 
 def obstacle(source: Source) -> str:
-    """A run with method lora, on a network of transformers or timm with a linear head."""
-    if "lora" not in source.run.config["method"]:
-        return f"it holds LoRA adapters and this run's methods are {list(source.run.config['method'])}"
+    """A run with method lora or peft, on a network of transformers or timm with a linear head."""
+    if not METHODS & set(source.run.config["method"]):
+        return f"it holds adapters of peft and this run's methods are {list(source.run.config['method'])}"
     if source.run.config["backbone"]["name"] == "timm":
         return timm_format.obstacle(source)
     return one_linear_head(source, "transformers") or encoder.half_obstacle(source)
@@ -141,23 +143,30 @@ def _write_encoder(source: Source, plain: Any, folder: Path) -> str:
 def _save_adapter(
     source: Source, base: nn.Module, prefix: str, folder: Path, heads: list[str] | None, kind: str | None
 ) -> None:
-    """Puts the run's LoRA around `base`, whose layers are named as the run's behind `prefix`, and saves it."""
-    options, backbone = source.run.config["method"]["lora"], source.run.config["backbone"]
-    trained: nn.Module = source.run.model.get_submodule("backbone.network")
-    config = peft.LoraConfig(
-        r=options["rank"],
-        lora_alpha=options["alpha"],
-        lora_dropout=options["dropout"],
-        target_modules=[prefix + name for name in adapted(trained)],
-        modules_to_save=heads,
-        task_type=kind,
-    )
+    """Puts the run's tuner around `base`, whose layers are named as the run's behind `prefix`, and saves it."""
+    backbone = source.run.model.backbone
+    config: Any = copy.deepcopy(backbone.peft_config["default"])  # type: ignore[index]
+    trained: nn.Module = backbone.get_submodule("network")
+    if heads and not hasattr(config, "modules_to_save"):
+        kind_name = config.peft_type.value.lower()
+        raise ConfigError(f"peft's {kind_name} saves no head beside it; --format safetensors holds the whole model")
+    config.target_modules = {prefix + name for name in adapted(trained)}
+    if hasattr(config, "feedforward_modules"):
+        config.feedforward_modules = {prefix + n.removeprefix("network.") for n in config.feedforward_modules}
+    config.modules_to_save, config.task_type = heads, kind
+    own_base = isinstance(getattr(config, "init_lora_weights", True), str)
+    if own_base:  # PiSSA and its like have changed the base, which is saved as it is now
+        config.init_lora_weights = True
+    if hasattr(config, "total_step"):
+        config.rank_pattern = {}  # the singular values that were taken away are saved as zeros
     with encoder.quiet():
         model: Any = peft.get_peft_model(cast(Any, base), config)  # any module will do
-    state = {f"base_model.model.{prefix}{n}": tensor for n, tensor in trained.state_dict().items() if "lora_" in n}
+    state = {f"base_model.model.{prefix}{n}": tensor for n, tensor in trained.state_dict().items()}
     unknown = model.load_state_dict(state, strict=False).unexpected_keys
     assert not unknown, f"the adapters have no place in the base: {unknown}"
-    config.base_model_name_or_path = str(backbone.get("model")) if backbone["weights"] == "hub" else f"./{BASE}"
+    given = source.run.config["backbone"]
+    hub = given["weights"] == "hub" and not own_base
+    config.base_model_name_or_path = str(given.get("model")) if hub else f"./{BASE}"
     model.save_pretrained(folder, save_embedding_layers=False)  # to decide it by itself, peft asks the hub
 
 

@@ -12,6 +12,7 @@ from tlresearch.core.model import state_tensors
 from tlresearch.export import encoder, labels
 from tlresearch.export.card import code
 from tlresearch.export.source import Source
+from tlresearch.nn.adapters import METHODS
 from tlresearch.results.runs import Run
 from tlresearch.results.store import write_record
 from tlresearch.training import checkpoint
@@ -19,6 +20,7 @@ from tlresearch.training.keeper import MODEL
 
 REQUIRES: tuple[str, ...] = ()
 ENCODER = "encoder"
+_MERGED = frozenset(f"method.{name}" for name in METHODS)
 
 
 def obstacle(source: Source) -> str:
@@ -32,7 +34,7 @@ def write(source: Source, folder: Path) -> str:
     checkpoint.write(folder / MODEL, state_tensors(source.model), {"labels": names})
     labels.write(source, folder)
     record = source.run.record
-    sources = {part: digest for part, digest in record["sources"].items() if part != "method.lora"}
+    sources = {part: digest for part, digest in record["sources"].items() if part not in _MERGED}
     write_record(folder, {**record, "config": _config(source, folder), "sources": sources})
     return "\n\n".join(
         [
@@ -57,7 +59,7 @@ def reload(source: Source, folder: Path) -> dict[str, Tensor]:
 
 
 def _config(source: Source, folder: Path) -> dict[str, Any]:
-    """The run's configuration without weights to load and without the LoRA that is merged."""
+    """The run's configuration without weights to load and without the adapters that are merged."""
     config = source.run.config
     backbone = {**config["backbone"], "weights": "none"}
     if backbone["name"] == "transformers":
@@ -67,7 +69,7 @@ def _config(source: Source, folder: Path) -> dict[str, Any]:
         own: Any = source.model.backbone
         data = {key: own.data[key] for key in ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")}
         backbone["arguments"] = {**backbone["arguments"], "pretrained_cfg_overlay": data}
-    methods = {name: options for name, options in config["method"].items() if name != "lora"}
+    methods = {name: options for name, options in config["method"].items() if name not in METHODS}
     return {**config, "backbone": backbone, "method": methods}
 
 

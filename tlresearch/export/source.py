@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
 import torch
@@ -31,7 +30,7 @@ TEXTS = (
 class Source(NamedTuple):
     """A model on its way out.
 
-    model: a copy in evaluation mode, LoRA merged; inputs: a preprocessed batch; logits: what the run's own model
+    model: a copy in evaluation mode, adapters merged; inputs: a preprocessed batch; logits: what the run's own model
     answers to it, task → (B, C).
     """
 
@@ -68,8 +67,7 @@ def read(run: Run) -> Source:
     inputs = probe(model.backbone, run.spec)
     with torch.no_grad():
         logits = model(inputs).logits
-    plain = without_adapters(model) if "lora" in run.config["method"] else copy.deepcopy(model)
-    return Source(run, plain, inputs, logits)
+    return Source(run, without_adapters(model), inputs, logits)
 
 
 def probe(backbone: Backbone, spec: Spec) -> Inputs:

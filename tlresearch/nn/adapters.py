@@ -5,22 +5,44 @@ from __future__ import annotations
 import copy
 from typing import TypeVar
 
+import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from tlresearch.config.errors import ConfigError
+
 N = TypeVar("N", bound=nn.Module)
+METHODS = frozenset({"lora", "peft"})
+"""The methods that put such layers into a backbone."""
+SHARED = "peft_shared"
+"""The module of a backbone that holds what its adapters share."""
 
 
 def without_adapters(network: N, *, merge: bool = True) -> N:
-    """A copy in which adapted layers are plain ones again: with the update added to their weights, or without it."""
+    """A copy in which adapted layers are plain ones again: with the update added to their weights, or without it.
+
+    Raises ConfigError for tuners whose update no plain layer can hold.
+    """
     plain = copy.deepcopy(network)
     for name, layer in list(plain.named_modules()):
         if isinstance(layer, BaseTunerLayer):
             if merge:
-                layer.merge()
+                _merge(layer)
             parent, _, child = name.rpartition(".")
             setattr(plain.get_submodule(parent), child, layer.get_base_layer())
+    for module in list(plain.modules()):
+        if SHARED in module._modules:
+            delattr(module, SHARED)
     return plain
+
+
+def _merge(layer: BaseTunerLayer) -> None:
+    try:
+        with torch.no_grad():
+            layer.merge()
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        kind = type(layer).__module__.removeprefix("peft.tuners.").partition(".")[0]
+        raise ConfigError(f"the adapters of peft's {kind} cannot be merged into plain layers: {error}") from error
 
 
 def adapted(network: nn.Module) -> list[str]:
