@@ -15,6 +15,7 @@ from tlresearch.core.rows import Row
 from tlresearch.core.types import Inputs, Spec, Task
 from tlresearch.heads.linear import Linear
 from tlresearch.nn.adapters import without_adapters
+from tlresearch.nn.added import Added
 from tlresearch.results.runs import Run
 from tlresearch.training.assemble import head_config
 from tlresearch.training.keeper import MODEL
@@ -95,5 +96,9 @@ def one_linear_head(source: Source, backbone: str) -> str:
         return f"it is for backbone {backbone!r} and this run has {config['backbone']['name']!r}"
     if len(tasks) > 1:
         return f"it holds one task and this run has {', '.join(task.name for task in tasks)}"
+    added = [name for name, module in source.model.backbone.named_modules() if isinstance(module, Added)]
+    if added:
+        method = added[0].rpartition(".")[2]
+        return f"method {method!r} has put {added[0]!r} into the network, which no class of that library has"
     head = head_config(config, tasks[0])["name"]
     return "" if head == "linear" else f"it holds a linear head and this run has {head!r}"

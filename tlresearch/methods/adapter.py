@@ -63,9 +63,8 @@ class Adapter(Method):
         places = []
         for name, block in chosen_blocks(model.backbone, self.blocks).items():
             for place in self._places(name, sublayers(block)):
-                widest = place.layer.outputs
-                where = f"{name}.{place.layer.name}".rstrip(".")
-                require(self.reduction <= widest, "reduction", self.reduction, f"at most {widest}, the width of {where!r}")
+                allowed = f"at most {place.layer.outputs}, the width of {f'{name}.{place.layer.name}'.rstrip('.')!r}"
+                require(self.reduction <= place.layer.outputs, "reduction", self.reduction, allowed)
                 places.append(place)
         for place in places:
             self._parameters += put_in(place, self.reduction, self.scale).parameters()
@@ -93,7 +92,7 @@ class Adapter(Method):
             wide = [layer for layer in fitting if _is_wide(base(layer.module))] or fitting[-1:]
             if wide:
                 return [Place(layer, layer) for layer in wide]
-            missing, others = "no feed-forward part and no layer that a 1×1 convolution could stand beside", ("pfeiffer",)
+            missing, others = "no feed-forward part and no layer to stand beside", ("pfeiffer",)
         instead = f"choose {' or '.join(others)}" if others and (feed_forward or main) else "no form fits it"
         fail("form", self.form, f"block {name!r} has {missing}; {instead}, or leave it out with method.adapter.blocks")
 

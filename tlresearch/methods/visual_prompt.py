@@ -18,7 +18,7 @@ from tlresearch.core.types import Clock, Inputs, Spec
 from tlresearch.nn.added import Added, surround
 from tlresearch.nn.trial import evaluation, example
 
-ALLOWED = "it takes vision transformers whose blocks read (B, L, D) tokens of any number L: ViT, DeiT, DINOv2 and the like"
+ALLOWED = "it takes vision transformers whose blocks read (B, L, D) tokens of any number L: ViT, DeiT, DINOv2 …"
 
 
 @register("method", "visual_prompt")
@@ -48,7 +48,7 @@ class VisualPrompt(Method):
         """Puts the prompts in, and tries the network with them."""
         backbone = model.backbone
         if spec.modality != "image":
-            raise ConfigError(f"this backbone reads {spec.modality}, and prompts stand between tokens of an image; {ALLOWED}")
+            raise ConfigError(f"this backbone reads {spec.modality}, and prompts stand beside patches; {ALLOWED}")
         x = example(backbone, spec)
         width = _width(backbone, x)
         blocks = backbone.blocks()
@@ -62,7 +62,7 @@ class VisualPrompt(Method):
         with evaluation(backbone):
             try:
                 backbone(x)
-            except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:  # fixed numbers of tokens
+            except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:  # fixed L
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise ConfigError(f"this backbone does not bear more tokens ({reason}); {ALLOWED}") from error
 
@@ -72,7 +72,7 @@ class VisualPrompt(Method):
 
 
 class Prompts(Added):
-    """P: (1, count, D), drawn as in the paper's code from ±√(6 / (3 · patch² + D)), with D for 3 · patch² as in ViT-B."""
+    """P: (1, count, D), drawn from ±√(6 / 2D). The paper's code has 3 · patch² + D for 2D: in ViT-B the same."""
 
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
