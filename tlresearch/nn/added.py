@@ -27,6 +27,19 @@ def surround(module: nn.Module, call: Callable[..., Any]) -> None:
     module.forward = partial(call, module.forward)
 
 
+def hand_over(layer: nn.Module, to: nn.Module) -> None:
+    """What was put into a layer, and surrounds it, goes to another one that takes its place."""
+    calls, forward = [], layer.__dict__.get("forward")
+    while isinstance(forward, partial):
+        calls.append(forward.func)
+        forward = forward.args[0]
+    for name, child in layer.named_children():
+        if isinstance(child, Added):
+            to.add_module(name, child)
+    for call in reversed(calls):
+        surround(to, call)
+
+
 def modules(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Like `named_modules`, in order of definition, without what was put in and the inside of peft's layers."""
     yield prefix, network

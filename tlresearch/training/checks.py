@@ -16,6 +16,7 @@ from tlresearch.core.model import Model
 from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Clock, Stream
 from tlresearch.training.assemble import Config
+from tlresearch.training.frozen import check_frozen
 from tlresearch.training.parameters import MakeOptimizer, checkpoint_blocks
 from tlresearch.training.trainer import Schedule
 
@@ -68,6 +69,7 @@ def check_together(
     if closed and not frozen:
         message = "has a closed form and goes with a frozen backbone only; add method=[probe]"
         fail("head", config["head"]["name"], message)
+    check_frozen(model, methods, start)
     if config["gradient_checkpointing"]:
         checkpoint_blocks(model)
 

@@ -1,0 +1,63 @@
+"""Methods that put modules into a network, through the real command."""
+
+import pytest
+import torch
+
+from tlresearch.commands.main import main
+
+IMAGES = ("backbone=convnet", "dataset=digits", "dataset.labels_per_class=4", "steps=2", "batch_size=8")
+ADAPTER = ("method=[adapter]", "method.adapter.reduction=4")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        ([*IMAGES, "method=[visual_prompt]"], ["method.visual_prompt: ", "it takes vision transformers"]),
+        ([*IMAGES, "method=[prefix]"], ["method.prefix: ", "it takes those whose attention"]),
+        ([*IMAGES, "method=[adapter]", "method.adapter.form=houlsby"], ["method.adapter.form: 'houlsby'", "pfeiffer"]),
+        ([*IMAGES, "method=[adapter]", "method.adapter.reduction=999"], ["method.adapter.reduction: 999", "at most"]),
+        ([*IMAGES, *ADAPTER, "method.adapter.blocks=nowhere"], ["method.adapter.blocks: 'nowhere'", "layers.0"]),
+        ([*IMAGES, "method=[scale_shift]", "method.scale_shift.blocks=layers"], ["method.scale_shift.blocks", "all"]),
+        ([*IMAGES, "method=[finetune,adapter]"], ["finetune", "adapter"]),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else None,
+)
+def test_mistakes_end_the_command_before_anything_is_written(train, folder, overrides, parts):
+    result = train(*overrides)
+    assert result.code == 2, result.err
+    assert all(part in result.err for part in parts), result.err
+    assert "Traceback" not in result.err
+    assert not (folder / "runs").exists()
+
+
+def test_adapters_and_blocks_move_together_and_nothing_else(train, tensors):
+    first = tensors(train(*IMAGES, *ADAPTER, "optimizer=sgd", "optimizer.lr=1e-30", "cache.features=never").run)
+    run = train(*IMAGES, "method=[adapter,partial]", "method.adapter.reduction=4", "method.partial.blocks=1").run
+    found = tensors(run)
+    assert all(n in found for n in first if ".adapter." in n)
+    assert any(n.startswith("backbone.layers.1.0.weight") for n in found), "the last block is saved too: it moved"
+    assert run.record["cost"]["parameters_trainable"] == sum(
+        t.numel() for n, t in found.items() if "running" not in n and "num_batches" not in n and t.is_floating_point()
+    )
+
+
+def test_the_order_beside_lora_decides_whether_it_can_be_merged(train, capfd):
+    for methods, code in (("[lora,adapter]", 0), ("[adapter,lora]", 2)):
+        run = train(*IMAGES, f"method={methods}", "method.adapter.reduction=4", "optimizer.lr=0.05").run
+        target = run.folder.parent.parent / methods.strip("[]")
+        capfd.readouterr()
+        assert main(["export", str(run.folder), str(target), "--format", "safetensors"]) == code
+        error = capfd.readouterr().err
+        assert code == 0 or "method 'adapter' stands between layer 'backbone.layers.0.0' and its LoRA" in error
+
+
+def test_formats_of_other_libraries_are_refused_by_name(train, capfd):
+    vit = "{img_size:8,patch_size:4,embed_dim:16,depth:1,num_heads:1,in_chans:1}"
+    net = ("backbone=timm", "backbone.model=vit_tiny_patch16_224", f"backbone.arguments={vit}")
+    for method in ("adapter", "scale_shift", "visual_prompt"):
+        run = train(*IMAGES[1:], *net, f"method=[{method}]", "optimizer.lr=0.05").run
+        capfd.readouterr()
+        assert main(["export", str(run.folder), method, "--format", "timm"]) == 2
+        assert f"method '{method}' has put 'network." in capfd.readouterr().err
+        assert main(["export", str(run.folder), method, "--format", "safetensors"]) == 0
+        assert torch.isfinite(torch.tensor(run.record["metrics"]["test"]["loss"]))
