@@ -1,7 +1,6 @@
 """Methods that put modules into a network, through the real command."""
 
 import pytest
-import torch
 
 from tlresearch.commands.main import main
 
@@ -49,15 +48,3 @@ def test_the_order_beside_lora_decides_whether_it_can_be_merged(train, capfd):
         assert main(["export", str(run.folder), str(target), "--format", "safetensors"]) == code
         error = capfd.readouterr().err
         assert code == 0 or "method 'adapter' stands between layer 'backbone.layers.0.0' and its LoRA" in error
-
-
-def test_formats_of_other_libraries_are_refused_by_name(train, capfd):
-    vit = "{img_size:8,patch_size:4,embed_dim:16,depth:1,num_heads:1,in_chans:1}"
-    net = ("backbone=timm", "backbone.model=vit_tiny_patch16_224", f"backbone.arguments={vit}")
-    for method in ("adapter", "scale_shift", "visual_prompt"):
-        run = train(*IMAGES[1:], *net, f"method=[{method}]", "optimizer.lr=0.05").run
-        capfd.readouterr()
-        assert main(["export", str(run.folder), method, "--format", "timm"]) == 2
-        assert f"method '{method}' has put 'network." in capfd.readouterr().err
-        assert main(["export", str(run.folder), method, "--format", "safetensors"]) == 0
-        assert torch.isfinite(torch.tensor(run.record["metrics"]["test"]["loss"]))
