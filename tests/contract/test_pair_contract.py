@@ -23,7 +23,8 @@ def check_pair(kit: Kit, net: str, pair: tuple[str, ...]) -> None:
 
     try:
         check(compose([*kit.overrides(net), f"method=[{','.join(pair)}]"]))
-        run = kit.run(kit.config(net, {name: {} for name in pair}, STAGED, steps=9, evaluate_every=9))
+        steps = 9 if net == "cnn" else 30  # as many as each alone needs there
+        run = kit.run(kit.config(net, {name: {} for name in pair}, STAGED, steps=steps, evaluate_every=steps))
     except ConfigError as error:
         refusal = str(error)
     else:

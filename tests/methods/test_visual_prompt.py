@@ -64,7 +64,8 @@ def test_gradients_with_checkpointing_are_those_without(deep):
 
 
 @pytest.mark.parametrize(
-    "model", ["resnet18", "swin_tiny_patch4_window7_224", "mixer_s32_224", "beit_base_patch16_224", "xcit_nano_12_p16_224"]
+    "model",
+    ["resnet18", "swin_tiny_patch4_window7_224", "mixer_s32_224", "beit_base_patch16_224", "xcit_nano_12_p16_224"],
 )
 @pytest.mark.parametrize("deep", [False, True])
 def test_networks_that_do_not_bear_more_tokens(model, deep):

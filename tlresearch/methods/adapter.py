@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -79,12 +79,12 @@ class Adapter(Method):
         if self.form == "houlsby":
             if attention and feed_forward:
                 return [Place(None, part.last) for part in (*attention, *feed_forward)]
-            missing, others = "no attention with a feed-forward part", ("pfeiffer", "parallel")
+            missing, others = "no attention with a feed-forward part", "pfeiffer or parallel"
         elif self.form == "pfeiffer":
             last = feed_forward[-1].last if feed_forward else main[-1] if main else None
             if last is not None:
                 return [Place(None, last)]
-            missing, others = "no feed-forward part and no layer on its main path", ()
+            missing, others = "no feed-forward part and no layer on its main path", ""
         else:
             if feed_forward:
                 return [Place(*feed_forward[-1])]
@@ -92,8 +92,8 @@ class Adapter(Method):
             wide = [layer for layer in fitting if _is_wide(base(layer.module))] or fitting[-1:]
             if wide:
                 return [Place(layer, layer) for layer in wide]
-            missing, others = "no feed-forward part and no layer to stand beside", ("pfeiffer",)
-        instead = f"choose {' or '.join(others)}" if others and (feed_forward or main) else "no form fits it"
+            missing, others = "no feed-forward part and no layer to stand beside", "pfeiffer"
+        instead = f"choose {others}" if others and (feed_forward or main) else "no form fits it"
         fail("form", self.form, f"block {name!r} has {missing}; {instead}, or leave it out with method.adapter.blocks")
 
 
@@ -111,8 +111,8 @@ class Bottleneck(Added):
         super().__init__()
         width = like.outputs // reduction
         self.scale = scale
-        self.down: nn.Module
-        self.up: nn.Module
+        self.down: nn.Linear | nn.Conv2d
+        self.up: nn.Linear | nn.Conv2d
         layer = base(like.module)
         if isinstance(layer, nn.Conv2d):
             self.down, self.up = nn.Conv2d(inputs, width, 1), nn.Conv2d(width, like.outputs, 1)
@@ -124,16 +124,17 @@ class Bottleneck(Added):
 
     def forward(self, x: Tensor) -> Tensor:
         """What is added."""
-        return self.scale * cast(Tensor, self.up(torch.relu(self.down(x))))
+        update: Tensor = self.up(torch.relu(self.down(x)))
+        return self.scale * update
 
     def behind(self, layer: Forward, x: Tensor) -> Tensor:
         """The layer and the adapter in series."""
         h = layer(x)
-        return h + self(h)
+        return h + self.forward(h)
 
     def beside(self, layer: Forward, x: Tensor) -> Tensor:
         """The layer and the adapter in parallel."""
-        return layer(x) + self(x)
+        return layer(x) + self.forward(x)
 
     def enter(self, layer: Forward, x: Tensor) -> Tensor:
         """The first layer of a part that the adapter stands beside: keeps its input."""
@@ -144,7 +145,7 @@ class Bottleneck(Added):
         """The last layer of that part."""
         read, self.read.value = self.read.value, None
         assert read is not None, "a feed-forward part whose last layer is called first"
-        return layer(x) + self(read)
+        return layer(x) + self.forward(read)
 
 
 class _Held:
@@ -166,7 +167,7 @@ def put_in(place: Place, reduction: int, scale: float) -> Bottleneck:
         surround(target.module, adapter.behind)
     elif source is target:
         layer = base(target.module)
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and isinstance(adapter.down, nn.Conv2d):
             adapter.down.stride = layer.stride  # as many places as the convolution leaves
         surround(target.module, adapter.beside)
     else:
@@ -183,5 +184,7 @@ def _keeps_places(layer: nn.Module) -> bool:
     """Whether a 1×1 convolution of the same stride has as many outputs: padded by half of the kernel, or "same"."""
     if not isinstance(layer, nn.Conv2d) or layer.padding == "same" or type(layer).__name__ == "Conv2dSame":
         return True
+    if isinstance(layer.padding, str):
+        return False
     pairs = zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
-    return not isinstance(layer.padding, str) and all(2 * p == d * (k - 1) for p, d, k in pairs)
+    return all(2 * p == d * (k - 1) for p, d, k in pairs)

@@ -12,6 +12,7 @@ from tlresearch.config.registry import register
 from tlresearch.core.method import Method
 from tlresearch.core.model import Model
 from tlresearch.core.types import Clock, Spec
+from tlresearch.nn.added import modules
 
 ATTENTION = re.compile(r"(^|\.)(query|value|q_proj|v_proj|q_lin|v_lin|q|v|qkv|qkv_proj|query_key_value|c_attn|Wqkv)$")
 """Names that the query and value projections have in timm and transformers (fused ones included)."""
@@ -64,10 +65,10 @@ class LoRA(Method):
         """The full names of the modules to adapt."""
         fitting = {
             name: module
-            for name, module in model.backbone.named_modules()
+            for name, module in modules(model.backbone)
             if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
         }
-        fitting |= {n: m for n, m in model.backbone.named_modules() if type(m).__name__ == "Conv1D"}  # GPT-2's linear
+        fitting |= {n: m for n, m in modules(model.backbone) if type(m).__name__ == "Conv1D"}  # GPT-2's linear
         if self.targets != "auto":
             found = [name for name in fitting if re.search(self.targets, name)]
             if not found:

@@ -72,7 +72,7 @@ class Affine(Added):
 
     def behind(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """The layer, scaled and shifted."""
-        return self(layer(x))
+        return self.forward(layer(x))
 
 
 def _places(block: nn.Module) -> Iterator[tuple[nn.Module, int, int]]:

@@ -29,7 +29,7 @@ def without_adapters(network: N, *, merge: bool = True) -> N:
                 raise ConfigError(f"method {between[0]!r} {message} in method=[…]")
             if merge:
                 layer.merge()
-            hand_over(layer, below)
+            hand_over(plain.get_submodule(name), below)
             parent, _, child = name.rpartition(".")
             setattr(plain.get_submodule(parent), child, below)
     return plain
