@@ -37,7 +37,7 @@ def test_adapters_and_blocks_move_together_and_nothing_else(train, tensors):
     found = tensors(run)
     assert found.keys() == still.keys()
     last = max(name.split(".")[2] for name in found if name.startswith("backbone.layers."))
-    ours = {n for n in found if ".adapter." in n or n.startswith(f"backbone.layers.{last}.") or n.startswith("heads.")}
+    ours = {n for n in found if ".adapter." in n or n.startswith((f"backbone.layers.{last}.", "heads."))}
     buffers = {n for n in found if n.endswith(("running_mean", "running_var", "num_batches_tracked"))}
     moved = {n for n in found if not torch.equal(found[n], still[n])}
     assert moved - buffers <= ours and {n for n in ours if n.endswith("up.weight")} <= moved
