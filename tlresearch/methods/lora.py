@@ -63,7 +63,7 @@ class LoRA(Method):
 
     def _names(self, model: Model) -> list[str]:
         """The full names of the modules to adapt."""
-        fitting = {
+        fitting: dict[str, nn.Module] = {
             name: module
             for name, module in modules(model.backbone)
             if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
