@@ -50,6 +50,16 @@ def _toys() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _fits(_toys: None, kit: Kit, request: pytest.FixtureRequest) -> None:
+    """A network that a method refuses has one test: that of the refusal."""
+    given = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if isinstance(given.get("method"), str) and isinstance(given.get("net"), str):
+        refusal = kit.refusal(given["net"], given["method"])
+        if refusal:
+            pytest.skip(refusal)
+
+
+@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     import torch
 

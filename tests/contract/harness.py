@@ -67,6 +67,7 @@ class Kit:
         self.folder, self.places, self.given = folder, places, given
         self._bases: dict[str, dict[str, Any]] = {}
         self._straight: dict[tuple[str, str], Finished] = {}
+        self._refusals: dict[tuple[str, str], str] = {}
         self._count = 0
 
     def options(self, kind: str, name: str) -> dict[str, Any]:
@@ -102,6 +103,24 @@ class Kit:
             defaults = {o.name: copy.deepcopy(o.default) for o in registry.find("method", name).options}
             config["method"][name] = {**defaults, **self.options("method", name), **options}
         return config
+
+    def refusal(self, net: str, method: str) -> str:
+        """Why a method says in `setup` that a network is not for it, blaming none of its options; "" where it fits."""
+        from tlresearch.config.errors import ConfigError
+
+        if (net, method) not in self._refusals:
+            self._refusals[net, method] = ""
+            try:
+                self.start(self.config(net, {method: {}}), [])
+            except ConfigError as error:
+                if any(problem.key != f"method.{method}" for problem in error.problems):
+                    raise
+                self._refusals[net, method] = str(error)
+        return self._refusals[net, method]
+
+    def fitting(self, methods: Sequence[str], nets: Sequence[str]) -> str:
+        """The first network that all methods take; the first of all where there is none."""
+        return next((net for net in nets if not any(self.refusal(net, name) for name in methods)), nets[0])
 
     def place(self) -> Path:
         """A new folder."""

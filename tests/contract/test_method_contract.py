@@ -19,6 +19,14 @@ STOPS = (1, 5)
 """Steps that two processes take before they are killed: one within the first stage, the next within the second."""
 
 
+@every_method
+def test_a_network_that_does_not_fit_is_refused_by_name(kit: Kit, method: str) -> None:
+    refusals = [kit.refusal(net, method) for net in NETS]
+    assert "" in refusals, "it fits no network"
+    for refusal in filter(None, refusals):
+        assert refusal.startswith(f"method.{method}: ") and "\n" not in refusal
+
+
 @every_net
 @every_method
 def test_steps_are_finite(kit: Kit, method: str, net: str) -> None:

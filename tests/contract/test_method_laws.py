@@ -97,7 +97,8 @@ def test_two_processes_are_one(kit: Kit, methods: list[str], monkeypatch: pytest
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data = [f"dataset.{key}={value}" for key, value in STAGED.items()]
     chosen = [f"method=[{','.join(methods)}]", "optimizer=sgd", "selection=last", "optimizer.lr=0.01", *data]
-    plain = [override for override in kit.overrides("vit") if not override.startswith("optimizer")]
+    net = kit.fitting(methods, ("vit", "bert", "cnn"))
+    plain = [override for override in kit.overrides(net) if not override.startswith("optimizer")]
     states = []
     for ranks in ([], ["devices=2", "strategy=ddp"]):
         done = run([*plain, *chosen, *ranks, f"store={kit.place()}", *_given(kit, methods)])

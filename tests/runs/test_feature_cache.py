@@ -55,6 +55,7 @@ METHODS = {
     "partial": (("method=[partial]", "method.partial.blocks=1"), 1, False),
     "partial with averaged weights": (("method=[partial,ema]", "method.partial.blocks=1"), 1, False),
     "LoRA in the top block": (("method=[lora]", "method.lora.targets='layer.1.*query'"), 1, False),
+    "adapters in the top block": (("method=[adapter]", "method.adapter.blocks='layer.1'"), 1, False),
     "gradual unfreezing": (("method=[gradual_unfreezing]",), 0, None),
 }
 

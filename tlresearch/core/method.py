@@ -29,6 +29,8 @@ class Method:
         aux_learning_rate: recommended for the method's own modules in `model.aux`.
         neutral: options with which it is plain fine-tuning of the same rows, None = none are; {} = it is so as it comes
             while there is one stage and one task. The contract kit holds it to that.
+        frozen: parameters that an option of it has frozen by name, set in `setup`; a block of nothing else is no place
+            for what other methods train.
         keeps_outputs: `setup` leaves the outputs as they were (adapters that start at zero).
     """
 
@@ -40,6 +42,7 @@ class Method:
     aux_learning_rate: ClassVar[float] = 1e-3
     neutral: ClassVar[Mapping[str, Any] | None] = None
     keeps_outputs: ClassVar[bool] = True
+    frozen: Iterable[nn.Parameter] = ()
 
     def setup(self, model: Model, spec: Spec) -> None:
         """Once, before any optimizer: surgery on the backbone, modules of its own into `model.aux[NAME]`."""

@@ -14,6 +14,7 @@ from tlresearch.core.rows import Row
 from tlresearch.core.types import Inputs, Spec, Task
 from tlresearch.heads.linear import Linear
 from tlresearch.nn.adapters import without_adapters
+from tlresearch.nn.added import Added
 from tlresearch.results.runs import Run
 from tlresearch.training.assemble import head_config
 from tlresearch.training.keeper import MODEL
@@ -97,5 +98,9 @@ def one_linear_head(source: Source, backbone: str) -> str:
         return "it holds models of texts and this run reads images"
     if source.model.head(tasks[0].name).pooling is not None:
         return f"it holds no pooling that learns and this run has head.pooling={source.model.pooling[tasks[0].name]}"
+    added = [name for name, module in source.model.backbone.named_modules() if isinstance(module, Added)]
+    if added:
+        method = added[0].rpartition(".")[2]
+        return f"method {method!r} has put {added[0]!r} into the network, which no class of that library has"
     head = head_config(config, tasks[0])["name"]
     return "" if head == "linear" else f"it holds a linear head and this run has {head!r}"

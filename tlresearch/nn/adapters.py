@@ -10,6 +10,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from tlresearch.config.errors import ConfigError
+from tlresearch.nn.added import Added, hand_over
 
 N = TypeVar("N", bound=nn.Module)
 METHODS = frozenset({"lora", "peft"})
@@ -21,15 +22,21 @@ SHARED = "peft_shared"
 def without_adapters(network: N, *, merge: bool = True) -> N:
     """A copy in which adapted layers are plain ones again: with the update added to their weights, or without it.
 
-    Raises ConfigError for tuners whose update no plain layer can hold.
+    Raises ConfigError for tuners whose update no plain layer can hold, or where another method acts below it.
     """
     plain = copy.deepcopy(network)
     for name, layer in list(plain.named_modules()):
         if isinstance(layer, BaseTunerLayer):
+            below = layer.get_base_layer()
+            between = [child for child, module in below.named_children() if isinstance(module, Added)]
+            if merge and between:
+                message = f"stands between layer {name!r} and its LoRA, which cannot be merged; name it after LoRA"
+                raise ConfigError(f"method {between[0]!r} {message} in method=[…]")
             if merge:
                 _merge(layer)
+            hand_over(plain.get_submodule(name), below)
             parent, _, child = name.rpartition(".")
-            setattr(plain.get_submodule(parent), child, layer.get_base_layer())
+            setattr(plain.get_submodule(parent), child, below)
     for module in list(plain.modules()):
         if SHARED in module._modules:
             delattr(module, SHARED)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tlresearch.config.errors import fail
 from tlresearch.core.backbone import Backbone
 from tlresearch.core.seeding import seeded
+from tlresearch.nn.added import modules
 
 logger = logging.getLogger("tlresearch")
 
@@ -41,8 +42,7 @@ def choose_targets(backbone: Backbone, tuner: type[BaseTuner], config: Any, targ
 
     Raises ConfigError where nothing or everything matches, or where a matching module does not fit.
     """
-    modules = dict(backbone.named_modules())
-    own = {name: module for name, module in modules.items() if any(True for _ in module.parameters(recurse=False))}
+    own = {name: module for name, module in modules(backbone) if any(True for _ in module.parameters(recurse=False))}
     suited = _suited(tuner, config)
     fits = _Fits(own, _make_misfit(tuner, config))
     if targets not in ("auto", "all"):

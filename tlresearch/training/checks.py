@@ -16,6 +16,7 @@ from tlresearch.core.model import Model
 from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Clock, Stream
 from tlresearch.training.assemble import Config
+from tlresearch.training.frozen import check_frozen
 from tlresearch.training.parameters import MakeOptimizer, checkpoint_blocks, needs_closure
 from tlresearch.training.trainer import Schedule
 
@@ -79,6 +80,7 @@ def check_together(
     if untrained:
         message = f"learns, and the head of {untrained[0]!r} has a closed form, which trains nothing; use auto or mean"
         fail("head.pooling", model.pooling[untrained[0]], message)
+    check_frozen(model, methods, start)
     if config["gradient_checkpointing"]:
         checkpoint_blocks(model)
 
