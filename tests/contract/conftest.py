@@ -50,6 +50,19 @@ def _toys() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _fitting(request: pytest.FixtureRequest, _toys: None) -> None:
+    """What a network's data or weights cannot serve, a method refuses by name, and is not tried there."""
+    values = getattr(request.node, "callspec", None)
+    if values is None or not {"method", "net"} <= values.params.keys():
+        return
+    kit, method = request.getfixturevalue("kit"), values.params["method"]
+    refusal = kit.refusal(values.params["net"], method)
+    if refusal:
+        assert f"method.{method}" in refusal and f"'{method}'" in refusal, f"refused, and not by name: {refusal}"
+        pytest.skip(refusal)
+
+
+@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     import torch
 

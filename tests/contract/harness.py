@@ -67,6 +67,7 @@ class Kit:
         self.folder, self.places, self.given = folder, places, given
         self._bases: dict[str, dict[str, Any]] = {}
         self._straight: dict[tuple[str, str], Finished] = {}
+        self._refusals: dict[tuple[str, str], str] = {}
         self._count = 0
 
     def options(self, kind: str, name: str) -> dict[str, Any]:
@@ -102,6 +103,18 @@ class Kit:
             defaults = {o.name: copy.deepcopy(o.default) for o in registry.find("method", name).options}
             config["method"][name] = {**defaults, **self.options("method", name), **options}
         return config
+
+    def refusal(self, net: str, method: str) -> str:
+        """Why a method does not go with a network and its data, in its own words; "" where it does."""
+        from tlresearch.config.errors import ConfigError
+
+        if (net, method) not in self._refusals:
+            try:
+                self.start(self.config(net, {method: {}}), [])
+                self._refusals[net, method] = ""
+            except ConfigError as error:
+                self._refusals[net, method] = str(error)
+        return self._refusals[net, method]
 
     def place(self) -> Path:
         """A new folder."""

@@ -54,6 +54,19 @@ def _bert(folder: Path) -> None:
         BertModel(config, add_pooling_layer=False).save_pretrained(folder)
 
 
+def _vit(file: Path) -> None:
+    """The tiny network of `registered.VIT` with random weights and a classifier of seven categories."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    from .registered import VIT
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(timm.create_model("vit_tiny_patch16_224", num_classes=7, **VIT).state_dict(), file)
+
+
 def _pictures(folder: Path) -> None:
     from PIL import Image
 
@@ -125,4 +138,5 @@ MAKE: dict[str, Callable[[Path], None]] = {
     "saved": _saved,
     "table.csv": _table,
     "usps.npz": _usps,
+    "vit.safetensors": _vit,
 }

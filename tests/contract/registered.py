@@ -21,7 +21,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("backbone", "convnet"): {"width": 4, "layers": 2, "random_crop": 0},
     ("backbone", "lenet"): {"channels": [4]},
     ("backbone", "mlp"): {"width": 16},
-    ("backbone", "timm"): {"model": "vit_tiny_patch16_224", "arguments": VIT},
+    ("backbone", "timm"): {"model": "vit_tiny_patch16_224", "arguments": VIT, "weights": "path:{vit.safetensors}"},
     ("backbone", "transformers"): {"weights": "path:{bert}"},
     ("dataset", "domains"): {
         "source": ["mnist"],
@@ -36,6 +36,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "rotated"): {"base": "contract_images"},
     ("dataset", "split"): {"base": "contract_images", "stages": 3, "scenario": "class_incremental"},
     ("dataset", "usps"): {"path": "{usps.npz}"},
+    ("method", "wise_ft"): {"alphas": [0.5, 1.0]},  # the start, which a few steps may not beat, moves nothing
     ("tracker", "wandb"): {"mode": "disabled"},
 }
 """(kind, name) → options; what is not here comes with its defaults. {…} names a folder or file that the kit makes."""

@@ -19,6 +19,11 @@ STOPS = (1, 5)
 """Steps that two processes take before they are killed: one within the first stage, the next within the second."""
 
 
+@every_method
+def test_some_network_serves(kit: Kit, method: str) -> None:
+    assert not all(kit.refusal(net, method) for net in NETS)
+
+
 @every_net
 @every_method
 def test_steps_are_finite(kit: Kit, method: str, net: str) -> None:

@@ -38,10 +38,14 @@ class Starting:
         """Takes over the copies of an interrupted run."""
         self.tensors = dict(tensors)
 
-    def __call__(self, module: nn.Module, *inputs: Any) -> Any:
-        """What `module` gave for these inputs at the start: evaluation mode, no gradients, no trace."""
+    def __call__(self, module: nn.Module, *inputs: Any, below: str = "") -> Any:
+        """What `module` gave for these inputs at the start: evaluation mode, no gradients, no trace.
+
+        below: where the module's tensors are, "" for the module that `begin` saw.
+        """
+        tensors = {n.removeprefix(below): t for n, t in self.tensors.items() if n.startswith(below)}
         with at_rest(module), torch.no_grad():
-            return torch.func.functional_call(module, self.tensors, inputs)
+            return torch.func.functional_call(module, tensors, inputs)
 
 
 @contextmanager
