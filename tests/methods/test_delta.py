@@ -91,8 +91,17 @@ def test_attention_weighs_channels(model, batch):
 
 def test_what_cannot_move_is_not_held(model, batch):
     model.backbone.blocks()[0].requires_grad_(False)
-    method = begun(model, batch)
-    assert set(method.weights) == {2}
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    method = begun(model, batch, strength=1.0)
+    assert set(method.weights) == {1, 2}, "what rests may thaw later"
+    assert frozen == [name for name, p in model.named_parameters() if not p.requires_grad]
+    model.backbone.random_crop = 0
+    moved(model)
+    held = method.loss(model, batch, model(batch.x), CLOCK)["distance"]
+    only = begun(model, batch, strength=1.0, blocks=1)
+    only.load_state_dict(method.state_dict())
+    torch.testing.assert_close(only.loss(model, batch, model(batch.x), CLOCK)["distance"], held)
+    assert held > 0
     model.backbone.requires_grad_(False)
     assert begun(model, batch).loss(model, batch, model(batch.x), CLOCK)["distance"].item() == 0
 

@@ -29,6 +29,7 @@ class Method:
         aux_learning_rate: recommended for the method's own modules in `model.aux`.
         neutral: options with which it is plain fine-tuning of the same rows, None = none are; {} = it is so as it comes
             while there is one stage and one task. The contract kit holds it to that.
+        training_only: a trained model answers without it; an export leaves it and its modules in `model.aux` out.
         keeps_outputs: `setup` leaves the outputs as they were (adapters that start at zero).
     """
 
@@ -39,6 +40,7 @@ class Method:
     head_learning_rate: ClassVar[float | None] = None
     aux_learning_rate: ClassVar[float] = 1e-3
     neutral: ClassVar[Mapping[str, Any] | None] = None
+    training_only: ClassVar[bool] = False
     keeps_outputs: ClassVar[bool] = True
 
     def setup(self, model: Model, spec: Spec) -> None:

@@ -28,7 +28,7 @@ INVERSE_STRENGTHS = (1e4, 3e3, 1e3, 3e2, 1e2, 3e1, 1e1, 3.0, 1.0, 0.3, 0.1, 0.03
 
 @register("method", NAME)
 class CoTuning(Method):
-    """Full transfer, source classifier included (You et al., 2020, Co-Tuning for Transfer Learning, NeurIPS, section 3).
+    """Transfer of the source classifier, too (You et al., 2020, Co-Tuning for Transfer Learning, NeurIPS, section 3).
 
     Adds λ · mean over rows of −Σ_s p(s | y_t) log softmax(G_s(F(x)))_s, where F is the backbone, G_s a copy of the
     checkpoint's own classifier (`Backbone.pretrained_head`), trained along, and p(s | y_t) the relationship between
@@ -51,6 +51,8 @@ class CoTuning(Method):
     conflicts = frozenset({"probe"})  # nothing of the backbone moves there
 
     neutral = {"strength": 0.0}
+
+    training_only = True
 
     def __init__(
         self, *, strength: float = 2.3, relation: Literal["direct", "reverse"] = "reverse", temperature: float = 1.25

@@ -51,6 +51,8 @@ class Delta(Method):
 
     neutral = {"strength": 0.0}
 
+    training_only = True
+
     def __init__(
         self,
         *,
@@ -69,21 +71,27 @@ class Delta(Method):
         """Depth of a block → W_z (C,); a block that is not in it has equal ones."""
 
     def setup(self, model: Model, spec: Spec) -> None:
-        """Watches the blocks."""
+        """Makes room for what the blocks return."""
         there = len(model.backbone.blocks())
         require(self.blocks is None or self.blocks <= there, "blocks", self.blocks, f"at most {there}, or null")
         if self.attention != "uniform" and not any(kind_of(task).classes for task in spec.tasks):
             fail("attention", self.attention, "needs a task with classes; use attention=uniform")
-        model.aux[NAME] = Maps(model.backbone)
+        model.aux[NAME] = Maps()
 
     def on_stage_start(self, model: Model, stage: Stage, batches: Batches) -> None:
         """Copies what is about to move, and measures the attention."""
         self.start.begin(model.backbone)
+        watched(model).attach(model.backbone)
         self.weights = {}
         tasks = [task.name for task in stage.tasks if kind_of(task).classes]
         if self.attention != "uniform" and self.strength and tasks:
             exact = self.attention == "ablation"
             self.weights = channel_attention(model, watched(model), batches, tasks, self.samples, exact=exact)
+
+    def batch(self, model: Model, batch: Batch, clock: Clock) -> Batch:
+        """The same rows; watches the blocks of a run that goes on in the middle of a stage, too."""
+        watched(model).attach(model.backbone)
+        return batch
 
     def loss(self, model: Model, batch: Batch, out: Output, clock: Clock) -> dict[str, Tensor]:
         """The weighted squared distance of the feature maps."""
@@ -131,7 +139,7 @@ class Delta(Method):
 
 
 def watched(model: Model) -> Maps:
-    """What sees the blocks of a model that `setup` has seen."""
+    """Where a model that `setup` has seen keeps what its blocks return."""
     maps = model.aux[NAME]
     assert isinstance(maps, Maps)
     return maps

@@ -42,6 +42,8 @@ class SelfDistillation(Method):
 
     neutral = {"strength": 0.0}
 
+    training_only = True
+
     def __init__(
         self, *, strength: float = 1.0, temperature: float = 2.0, to: Literal["heads", "source"] = "heads"
     ) -> None:

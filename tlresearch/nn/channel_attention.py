@@ -25,7 +25,7 @@ Classifiers = Mapping[str, nn.Linear]
 def channel_attention(
     model: Model, maps: Maps, batches: Batches, tasks: Sequence[str], samples: int, *, exact: bool
 ) -> dict[int, Tensor]:
-    """Depth of a block that can move → softmax over its channels of how much the loss rises without each, (C,).
+    """Depth of a block → softmax over its channels of how much the loss rises without each, (C,).
 
     The loss is that of a logistic regression a task on pooled features, fitted on the same `samples` training rows.
     exact: each channel is set to zero in turn; otherwise the rise is taken to first order.
@@ -33,7 +33,7 @@ def channel_attention(
     rows = list(_first(batches("train"), -(-samples // ranks())))
     count = sum(batch.rows for batch in rows)
     rises: dict[int, Tensor] = {}
-    with at_rest(model), maps.watching():
+    with at_rest(model), maps.watching(), _reached(model.backbone):
         classifiers = _classifiers(model, rows, tasks)
         for batch in rows:
             found = first_order(model, maps, batch, classifiers)
@@ -46,7 +46,7 @@ def channel_attention(
 
 
 def first_order(model: Model, maps: Maps, batch: Batch, classifiers: Classifiers) -> dict[int, Tensor]:
-    """−Σ over rows and places of ∂L/∂a · a for each channel of every block that can move, by depth."""
+    """−Σ over rows and places of ∂L/∂a · a for each channel of every block that gradients reach, by depth."""
     with torch.enable_grad():
         loss = _loss(model, batch, classifiers)
         reached = {depth: a for depth, a in maps.take()[1].items() if a.requires_grad}
@@ -67,6 +67,19 @@ def ablated(model: Model, depth: int, channels: int, batch: Batch, classifiers: 
         with _without(block, channel):
             rises.append(_loss(model, batch, classifiers) - whole)
     return torch.stack(rises)
+
+
+@contextmanager
+def _reached(backbone: nn.Module) -> Iterator[None]:
+    """Gradients reach every block inside, those that rest for now as well: they may thaw."""
+    resting = [p for p in backbone.parameters() if p.is_floating_point() and not p.requires_grad]
+    for parameter in resting:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in resting:
+            parameter.requires_grad_(False)
 
 
 @contextmanager

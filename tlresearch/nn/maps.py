@@ -20,11 +20,17 @@ class Maps(nn.Module):
         inputs: of the backbone's last pass; found: depth of a block (from 1) → its activation; both until `take`.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.inputs: Inputs | None = None
         self.found: dict[int, Tensor] = {}
-        self._always = False
+        self._always = self._attached = False
+
+    def attach(self, backbone: Backbone) -> None:
+        """Begins to watch; once is enough. A model that is only loaded again is never watched."""
+        if self._attached:
+            return
+        self._attached = True
         backbone.register_forward_pre_hook(self._begin)
         for i, block in enumerate(backbone.blocks()):
             block.register_forward_hook(lambda _module, _inputs, output, depth=i + 1: self._keep(depth, output))
