@@ -26,7 +26,7 @@ INVERSE_STRENGTHS = (1e4, 3e3, 1e3, 3e2, 1e2, 3e1, 1e1, 3.0, 1.0, 0.3, 0.1, 0.03
 """What the authors' code tries for scikit-learn's C."""
 
 
-@register("method", NAME)
+@register("method", "co_tuning")
 class CoTuning(Method):
     """Transfer of the source classifier, too (You et al., 2020, Co-Tuning for Transfer Learning, NeurIPS, section 3).
 

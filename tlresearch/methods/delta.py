@@ -20,7 +20,7 @@ from tlresearch.nn.starting import Starting
 NAME = "delta"
 
 
-@register("method", NAME)
+@register("method", "delta")
 class Delta(Method):
     """Regularises feature maps with channel attention (Li et al., 2019, arXiv:1901.09229, section 3).
 

@@ -18,7 +18,7 @@ from tlresearch.nn.starting import Starting
 NAME = "self_distillation"
 
 
-@register("method", NAME)
+@register("method", "self_distillation")
 class SelfDistillation(Method):
     """The old-task term of learning without forgetting (Li & Hoiem, 2016, arXiv:1606.09282, equations 2 to 4).
 

@@ -127,10 +127,10 @@ def logistic_regression(x: Tensor, y: Tensor, classes: int) -> nn.Linear:
         optimizer.zero_grad()
         with torch.enable_grad():
             loss = F.cross_entropy(layer(x), y) + layer.weight.square().sum() / (2 * len(x))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     return layer.requires_grad_(False)
 
 
