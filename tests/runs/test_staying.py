@@ -43,6 +43,18 @@ def test_the_weights_between_start_and_end_are_those_that_are_saved(train, backb
     assert wise.value != plain.value
 
 
+def test_the_last_weights_are_not_those_that_are_reported(train, start, tensors):
+    """`init_from=RUN:last` wants the end of training, which has to be kept."""
+    wise = ("selection=last", "method=[wise_ft]", "method.wise_ft.alphas=[0.25]", *STEPS)
+    run, kept = train(*wise).run, train(*wise, "keep=[last]", "store=kept").run
+    refusal = start(f"{run.folder}:last")
+    assert refusal.code == 2 and "has not kept its last weights" in refusal.err
+    plain = train("selection=last", *STEPS).run
+    for name, tensor in tensors(kept, "last.safetensors").items():
+        torch.testing.assert_close(tensor, tensors(plain)[name], msg=name)
+    assert start(f"{kept.folder}:last").code == 0
+
+
 def test_alpha_is_never_worse_on_validation_rows_than_the_end(train):
     plain, wise = train(*STEPS).run, train(*STEPS, "method=[wise_ft]").run
     assert wise.metrics["validation"]["accuracy"] >= plain.metrics["validation"]["accuracy"]

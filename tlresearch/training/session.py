@@ -136,13 +136,15 @@ class Session:
             reseed(self.config["seed"], "stage end", number, name)
             method.on_stage_end(self.model, seen, batches)
         best = self.keeper.best[0] if self.keeper.best is not None else 0
+        changed = versions(self.model) != ended  # a method has chosen other weights, and those are reported
         if not self.position.history:  # nothing was stepped: closed forms only
             self.position.history.append(self._validate())
-        elif versions(self.model) != ended:  # a method has chosen other weights, and those are reported
+        elif changed:
             self.position.history[best] = self._validate()
         last = number + 1 == len(self.stream.stages)
         self._test(number, write=last)
         row = stage_row(stage, self.position, best, self.predictions)
+        row |= {"changed_at_end": True} if changed else {}
         self.keeper.finished.append({**row, **cuts({**self.prepared, "test": self.tests[number]})})
         self.position, self.keeper.best = Position(stage=number + 1), None
         if not last:
