@@ -36,7 +36,6 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "rotated"): {"base": "contract_images"},
     ("dataset", "split"): {"base": "contract_images", "stages": 3, "scenario": "class_incremental"},
     ("dataset", "usps"): {"path": "{usps.npz}"},
-    ("method", "co_tuning"): {"strength": 0.3},  # the kit's classifier is random, and its categories mean nothing
     ("method", "wise_ft"): {"alphas": [0.5, 1.0]},  # the start, which a few steps may not beat, moves nothing
     ("tracker", "wandb"): {"mode": "disabled"},
 }
