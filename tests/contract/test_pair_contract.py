@@ -23,9 +23,10 @@ def serves(kit: Kit, net: str, pair: tuple[str, ...]) -> bool:
     return not any(kit.refusal(net, name) for name in pair)
 
 
-def check_pair(kit: Kit, net: str, pair: tuple[str, ...], steps: int = 9) -> None:
+def check_pair(kit: Kit, net: str, pair: tuple[str, ...]) -> None:
     from tlresearch.config.compose import check, compose
 
+    steps = 9 if net == "cnn" else 18  # a transformer takes longer to thaw
     try:
         check(compose([*kit.overrides(net), f"method=[{','.join(pair)}]"]))
         run = kit.run(kit.config(net, {name: {} for name in pair}, STAGED, steps=steps, evaluate_every=steps))
@@ -46,7 +47,7 @@ def test_pair_stacks_or_is_refused(kit: Kit, pair: tuple[str, ...]) -> None:
     nets = [net for net in NETS if serves(kit, net, pair)]
     if not nets:
         pytest.skip(f"no network of the kit serves both of {pair}")
-    check_pair(kit, nets[0], pair, steps=9 if nets[0] == "cnn" else 18)  # a transformer takes longer to thaw
+    check_pair(kit, nets[0], pair)
 
 
 @pytest.mark.matrix

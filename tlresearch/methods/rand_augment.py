@@ -27,6 +27,8 @@ class RandAugment(Method):
         magnitude: M, an integer of 0 … 30.
     """
 
+    batch_coupled = True  # not its loss, but what is drawn: every rank draws for its own rows
+
     neutral = {"operations": 0}
 
     def __init__(self, *, operations: int = 2, magnitude: int = 9) -> None:
