@@ -1,6 +1,6 @@
 """One run as sweeps are made today: transformers.Trainer, MiniLM frozen, mean pooling, a linear head, 5 epochs.
 
-    python bench/frozen_trainer.py FOLDER SEED    # FOLDER: train.csv, validation.csv, test.csv with text and label
+python bench/frozen_trainer.py FOLDER SEED    # FOLDER: train.csv, validation.csv, test.csv with text and label
 """
 
 from __future__ import annotations

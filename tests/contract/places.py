@@ -77,6 +77,19 @@ def _vit(folder: Path) -> None:
     CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=sizes).save_pretrained(folder)
 
 
+def _timm_vit(file: Path) -> None:
+    """The tiny network of `registered.VIT` with random weights and a classifier of seven categories."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    from .registered import VIT
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(timm.create_model("vit_tiny_patch16_224", num_classes=7, **VIT).state_dict(), file)
+
+
 def _pictures(folder: Path) -> None:
     from PIL import Image
 
@@ -149,4 +162,5 @@ MAKE: dict[str, Callable[[Path], None]] = {
     "table.csv": _table,
     "usps.npz": _usps,
     "vit": _vit,
+    "vit.safetensors": _timm_vit,
 }

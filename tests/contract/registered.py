@@ -21,7 +21,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("backbone", "convnet"): {"width": 4, "layers": 2, "random_crop": 0},
     ("backbone", "lenet"): {"channels": [4]},
     ("backbone", "mlp"): {"width": 16},
-    ("backbone", "timm"): {"model": "vit_tiny_patch16_224", "arguments": VIT},
+    ("backbone", "timm"): {"model": "vit_tiny_patch16_224", "arguments": VIT, "weights": "path:{vit.safetensors}"},
     ("backbone", "transformers"): {"weights": "path:{bert}"},
     ("dataset", "domains"): {
         "source": ["mnist"],
@@ -40,6 +40,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("method", "lora"): {"rank": 3},
     ("method", "peft"): {"options": {"r": 3}},
     ("method", "visual_prompt"): {"tokens": 2},
+    ("method", "wise_ft"): {"alphas": [0.5, 1.0]},  # the start, which a few steps may not beat, moves nothing
     ("tracker", "wandb"): {"mode": "disabled"},
 }
 """(kind, name) → options; what is not here comes with its defaults. {…} names a folder or file that the kit makes."""

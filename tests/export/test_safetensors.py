@@ -56,6 +56,25 @@ def test_an_image_run_keeps_the_normalisation_of_its_weights_folder(image_run, e
     assert torch.equal(found.preprocess("test")(row)["input"], expected.preprocess("test")(row)["input"])
 
 
+@pytest.mark.parametrize("options", [["method=[co_tuning]"], ["method=[self_distillation,delta]", "TO"]])
+def test_what_only_training_needed_is_left_out(options, image_run, exported, tmp_path):
+    """The classifier of the base weights has learnt along; the model answers without it and them."""
+    base = tmp_path / "base.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=7).state_dict(), base)
+    options = [option.replace("TO", "method.self_distillation.to=source") for option in options]
+    run = image_run(f"backbone.weights=path:{base}", *options)
+    x, names = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8), set(run.model.state_dict())
+    expected = run.model(x).logits["digit"]
+    assert any(name.startswith("aux.") for name in names)
+    written = exported(run, "safetensors")
+    base.unlink()
+    again = Run.load(written)
+    assert list(again.config["method"]) == [] and set(load_file(written / "model.safetensors")) == {
+        name for name in names if not name.startswith("aux.")
+    }
+    torch.testing.assert_close(again.model(x).logits["digit"], expected, rtol=0, atol=1e-4)
+
+
 def test_all_tensors_are_there_merged_under_plain_names(image_run, exported, elsewhere):
     """W + α/r · B A by hand from the run's own file."""
     run = image_run("backbone.model=test_vit", "method=[lora]", "method.lora.rank=2", "method.lora.alpha=6")

@@ -1,6 +1,5 @@
 """Two steps of SAM by hand on a quadratic, around either optimizer."""
 
-
 import pytest
 import torch
 

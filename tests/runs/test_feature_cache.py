@@ -61,8 +61,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_equal_to_the_plain_path(train, texts, same, name, monkeypatch):
-    monkeypatch.setenv("TLRESEARCH_PLUGINS", str(Path(__file__).parents[2] / "plugins/ema.py"))
+def test_equal_to_the_plain_path(train, texts, same, name):
     overrides, blocks, pooled = METHODS[name]
     plain = train(*texts, *overrides, "cache.features=never", "store=plain").run
     cached = train(*texts, *overrides, "store=cached").run

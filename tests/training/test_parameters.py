@@ -9,14 +9,8 @@ from tlresearch.config.errors import ConfigError
 from tlresearch.core.method import Method
 from tlresearch.core.model import Model
 from tlresearch.core.types import Clock, Spec
-from tlresearch.training.parameters import (
-    Rates,
-    build_optimizer,
-    choose_trainable,
-    parameter_groups,
-    recalibrate,
-    set_modes,
-)
+from tlresearch.nn.batch_norm import recalibrate
+from tlresearch.training.parameters import Rates, build_optimizer, choose_trainable, parameter_groups, set_modes
 
 CLOCK = Clock(0, 0, 0, 10, {})
 RATES = Rates(1e-4, None, {}, 1.0)

@@ -51,7 +51,7 @@ def join(batches: Sequence[Batch], padding: Mapping[str, float]) -> Batch:
         known = next(b.y[task] for b in batches if task in b.y)
         absent = blank(known)
         parts = [b.y[task] if task in b.y else known.new_full((b.rows, *known.shape[1:]), absent) for b in batches]
-        y[task] = _cat(parts, absent)
+        y[task] = _cat(_alike(parts), absent)
     domain, index, origin = (torch.cat([getattr(b, k) for b in batches]) for k in ("domain", "index", "origin"))
     weight = torch.cat([batch.weight for batch in batches])
     shared = set.intersection(*(set(batch.activations) for batch in batches))
@@ -93,6 +93,20 @@ def _column(task: str, like: Tensor, rows: Sequence[Row]) -> Tensor:
     """The labels of a task, unlabelled where a row has none. like: a column of one row."""
     absent = torch.full_like(like[0], blank(like))
     return pad([torch.as_tensor(row["labels"].get(task, absent)) for row in rows], blank(like))
+
+
+def _alike(columns: list[Tensor]) -> list[Tensor]:
+    """Columns of one task: ids beside soft labels become soft ones (rows of mixup beside replayed ones)."""
+    soft = [column for column in columns if column.ndim == 2 and column.is_floating_point()]
+    if len(soft) in (0, len(columns)):
+        return columns
+    classes = soft[0].shape[1]
+    return [c if c.ndim == 2 else one_hot(c, classes) for c in columns]
+
+
+def one_hot(y: Tensor, classes: int) -> Tensor:
+    """Ids (B,) → soft labels (B, classes), zeros where unlabelled."""
+    return torch.nn.functional.one_hot(y.clamp(min=0), classes).float() * (y >= 0).unsqueeze(1)
 
 
 def _map(batch: Batch, f: Any) -> Batch:

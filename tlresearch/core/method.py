@@ -31,6 +31,7 @@ class Method:
             while there is one stage and one task. The contract kit holds it to that.
         frozen: parameters that an option of it has frozen by name, set in `setup`; a block of nothing else is no place
             for what other methods train.
+        training_only: a trained model answers without it; an export leaves it and its modules in `model.aux` out.
         keeps_outputs: `setup` leaves the outputs as they were (adapters that start at zero).
     """
 
@@ -41,6 +42,7 @@ class Method:
     head_learning_rate: ClassVar[float | None] = None
     aux_learning_rate: ClassVar[float] = 1e-3
     neutral: ClassVar[Mapping[str, Any] | None] = None
+    training_only: ClassVar[bool] = False
     keeps_outputs: ClassVar[bool] = True
     frozen: Iterable[nn.Parameter] = ()
 

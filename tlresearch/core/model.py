@@ -123,6 +123,11 @@ def pristine(backbone: Backbone) -> dict[int, int]:
     return {id(t): t._version for n, t in state_tensors(backbone).items() if n not in backbone.fresh}
 
 
+def versions(model: Model) -> list[int]:
+    """A counter a parameter, which every change in place raises."""
+    return [parameter._version for parameter in model.parameters()]
+
+
 def state_tensors(module: nn.Module) -> dict[str, Any]:
     """Like `state_dict`, but the very tensors (parameters stay parameters), whose identity and version can be asked."""
     return dict(module.state_dict(keep_vars=True))

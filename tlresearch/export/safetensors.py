@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tlresearch.config.registry import load
 from tlresearch.core.model import state_tensors
 from tlresearch.export import encoder, labels
 from tlresearch.export.card import code
@@ -20,7 +21,6 @@ from tlresearch.training.keeper import MODEL
 
 REQUIRES: tuple[str, ...] = ()
 ENCODER = "encoder"
-_MERGED = frozenset(f"method.{name}" for name in METHODS)
 
 
 def obstacle(source: Source) -> str:
@@ -31,11 +31,17 @@ def obstacle(source: Source) -> str:
 def write(source: Source, folder: Path) -> str:
     """Saves the tensors by name, the record, the label names, and for text models configuration and tokenizer."""
     names = {task: list(found) for task, found in source.model.labels.items()}
-    checkpoint.write(folder / MODEL, state_tensors(source.model), {"labels": names})
+    # adapters are merged, and what only training needed is over
+    used = [name for name in source.run.config["method"] if name in METHODS or load("method", name).training_only]
+    spent = tuple(f"aux.{name}." for name in used)
+    tensors = {name: t for name, t in state_tensors(source.model).items() if not name.startswith(spent)}
+    checkpoint.write(folder / MODEL, tensors, {"labels": names})
     labels.write(source, folder)
     record = source.run.record
-    sources = {part: digest for part, digest in record["sources"].items() if part not in _MERGED}
-    write_record(folder, {**record, "config": _config(source, folder), "sources": sources})
+    config = _config(source, folder)
+    config["method"] = {name: options for name, options in config["method"].items() if name not in used}
+    sources = {part: digest for part, digest in record["sources"].items() if part.removeprefix("method.") not in used}
+    write_record(folder, {**record, "config": config, "sources": sources})
     return "\n\n".join(
         [
             "With tlresearch, without the data and the base weights; `tlresearch predict` takes the folder too:",
@@ -59,7 +65,7 @@ def reload(source: Source, folder: Path) -> dict[str, Tensor]:
 
 
 def _config(source: Source, folder: Path) -> dict[str, Any]:
-    """The run's configuration without weights to load and without the adapters that are merged."""
+    """The run's configuration without weights to load."""
     config = source.run.config
     backbone = {**config["backbone"], "weights": "none"}
     if backbone["name"] == "transformers":
@@ -69,8 +75,7 @@ def _config(source: Source, folder: Path) -> dict[str, Any]:
         own: Any = source.model.backbone
         data = {key: own.data[key] for key in ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")}
         backbone["arguments"] = {**backbone["arguments"], "pretrained_cfg_overlay": data}
-    methods = {name: options for name, options in config["method"].items() if name not in METHODS}
-    return {**config, "backbone": backbone, "method": methods}
+    return {**config, "backbone": backbone}
 
 
 def _save_encoder(source: Source, folder: Path) -> None:

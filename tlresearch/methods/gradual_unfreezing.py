@@ -30,9 +30,7 @@ class GradualUnfreezing(Method):
         blocks: how many blocks thaw in the end, from 1 to their number; null = all of them, and what lies before.
     """
 
-    def __init__(
-        self, *, epochs_per_block: int = 1, patience: int | None = None, blocks: int | None = None
-    ) -> None:
+    def __init__(self, *, epochs_per_block: int = 1, patience: int | None = None, blocks: int | None = None) -> None:
         require(epochs_per_block >= 1, "epochs_per_block", epochs_per_block, "an integer of at least 1")
         require(patience is None or patience >= 1, "patience", patience, "an integer of at least 1, or null for epochs")
         plain = patience is None or epochs_per_block == 1

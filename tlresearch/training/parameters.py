@@ -139,25 +139,6 @@ def set_modes(model: Model, bn: str) -> None:
                 module.eval()
 
 
-def recalibrate(model: Model, inputs: Iterable[Any]) -> None:
-    """Re-estimates the statistics of every BatchNorm layer as plain averages over `inputs` (label-free)."""
-    layers = [m for m in model.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not layers:
-        return
-    momenta = [layer.momentum for layer in layers]
-    model.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # torch: a cumulative average
-        layer.train()
-    with torch.no_grad():
-        for x in inputs:
-            model(x)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-    model.eval()
-
-
 def checkpoint_blocks(model: Model) -> None:
     """Gradient checkpointing: each block's activations are computed again in the backward pass instead of kept."""
     from torch.utils.checkpoint import checkpoint

@@ -15,11 +15,12 @@ from tlresearch.core.batching import move
 from tlresearch.core.distributed import gather, rank
 from tlresearch.core.kinds import kind_of
 from tlresearch.core.method import Batches
-from tlresearch.core.model import changed_names
+from tlresearch.core.model import changed_names, versions
 from tlresearch.core.rows import Rows
 from tlresearch.core.seeding import reseed, seeded
 from tlresearch.core.tracker import Selection
 from tlresearch.core.types import Batch, Clock, Stage, Stream
+from tlresearch.nn.batch_norm import recalibrate
 from tlresearch.training import carry, checkpoint
 from tlresearch.training.assemble import Config, assemble, prepare_heads
 from tlresearch.training.checks import check_together
@@ -32,7 +33,7 @@ from tlresearch.training.keeper import MODEL, RunKeeper
 from tlresearch.training.kept import Kept
 from tlresearch.training.logits import write_logits
 from tlresearch.training.memory import prepared_inputs
-from tlresearch.training.parameters import Rates, choose_trainable, recalibrate
+from tlresearch.training.parameters import Rates, choose_trainable
 from tlresearch.training.reach import leaving_no_trace
 from tlresearch.training.scores import stage_row, summarise
 from tlresearch.training.trainer import Plan, Position, Trainer
@@ -131,15 +132,20 @@ class Session:
             self.keeper.back_to_best()
             self._recalibrate()
         self._fit_closed_forms(stage)
+        ended = versions(self.model)
         for name, method in self.methods.items():
             reseed(self.config["seed"], "stage end", number, name)
             method.on_stage_end(self.model, seen, batches)
         best = self.keeper.best[0] if self.keeper.best is not None else 0
+        changed = versions(self.model) != ended  # a method has chosen other weights, and those are reported
         if not self.position.history:  # nothing was stepped: closed forms only
             self.position.history.append(self._validate())
+        elif changed:
+            self.position.history[best] = self._validate()
         last = number + 1 == len(self.stream.stages)
         self._test(number, write=last)
         row = stage_row(stage, self.position, best, self.predictions)
+        row |= {"changed_at_end": True} if changed else {}
         self.keeper.finished.append({**row, **cuts({**self.prepared, "test": self.tests[number]})})
         self.position, self.keeper.best = Position(stage=number + 1), None
         if not last:

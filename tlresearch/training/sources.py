@@ -112,7 +112,8 @@ def _source(named: Reference, place: Path) -> Source:
 def _has_last(run: Run) -> bool:
     """Whether the last weights were kept, or are the reported ones."""
     stage = run.record["stages"][-1]
-    reported = stage["selected"] + 1 == stage["evaluations"] and run.config["bn"] != "recalibrate"
+    changed = run.config["bn"] == "recalibrate" or stage.get("changed_at_end", False)
+    reported = stage["selected"] + 1 == stage["evaluations"] and not changed
     return reported or "last" in run.config.get("keep", ())
 
 
