@@ -43,8 +43,8 @@ def check(config: DictConfig) -> None:
     for task, head in values["heads"].items():
         problems.attempt(f"heads.{task}", partial(_check_head, head))
     _check_methods(list(values["method"]), problems)
-    for kind in ("dataset", "optimizer"):
-        _check_base(kind, values[kind], problems)
+    for name in ("dataset", "optimizer"):
+        _check_base(name, values[name], problems)
     _check_rate(values["optimizer"], problems)
     problems.raise_any()
 

@@ -48,7 +48,9 @@ class Partial(Method):
             moving |= more
         if self.exclude is not None:
             what = "parameter that would move"
-            moving -= matching("exclude", self.exclude, sorted(moving), what, instead="use probe")
+            excluded = matching("exclude", self.exclude, sorted(moving), what, instead="use probe")
+            moving -= excluded
+            self.frozen = [named[name] for name in excluded]
         self._parameters = [p for name, p in named.items() if name in moving]  # a later method may rename modules
 
     def trainable(self, model: Model, clock: Clock) -> Iterable[nn.Parameter] | None:

@@ -53,7 +53,7 @@ def choose_targets(backbone: Backbone, tuner: type[BaseTuner], config: Any, targ
         attention = [name for name in names if ATTENTION.search(name)] if targets == "auto" else []
         names = attention or [name for name in names if id(own[name]) in inside]
     elif suited is _is_embedding and targets == "auto":
-        names = sorted(names, key=lambda name: -own[name].num_embeddings)[:1]
+        names = sorted(names, key=lambda name: -_vocabulary(own[name]))[:1]
     if not names:
         fail("targets", targets, "this backbone has no module of the kind that is adapted; name some")
     reasons = {name: fits(name) for name in names}
@@ -110,6 +110,10 @@ class _Fits:
         if key not in self.known:
             self.known[key] = self.misfit(module)
         return self.known[key]
+
+
+def _vocabulary(module: nn.Module) -> int:
+    return int(module.num_embeddings)  # type: ignore[arg-type]
 
 
 def _suited(tuner: type[BaseTuner], config: Any) -> Callable[[nn.Module], bool]:
