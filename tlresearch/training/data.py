@@ -81,7 +81,7 @@ class Prepared:
         self._preprocess = backbone.preprocess(split)
         self._known = {} if known is None else known
         self._memory_bytes, self._name = memory_bytes, name
-        if not all(digest in self._known for digest in rows.digests):  # or else nothing can go wrong later
+        if not self._known.keys() >= set(rows.digests):  # or else nothing can go wrong later
             self._kept  # noqa: B018  # so that rows that cannot be read show now
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -58,6 +59,7 @@ def _of_file(config: Mapping[str, Any]) -> str:
     return Weights.parse(config["backbone"]["weights"]).digest(config["backbone"].get("model") or "")
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return version(name)
