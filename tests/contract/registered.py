@@ -37,7 +37,6 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "split"): {"base": "contract_images", "stages": 3, "scenario": "class_incremental"},
     ("dataset", "usps"): {"path": "{usps.npz}"},
     ("method", "adapter"): {"reduction": 2},
-    ("method", "visual_prompt"): {"tokens": 2},
     ("tracker", "wandb"): {"mode": "disabled"},
 }
 """(kind, name) → options; what is not here comes with its defaults. {…} names a folder or file that the kit makes."""
