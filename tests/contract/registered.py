@@ -39,7 +39,6 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("method", "adapter"): {"reduction": 2},
     ("method", "lora"): {"rank": 3},
     ("method", "peft"): {"options": {"r": 3}},
-    ("method", "visual_prompt"): {"tokens": 2},
     ("method", "wise_ft"): {"alphas": [0.5, 1.0]},  # the start, which a few steps may not beat, moves nothing
     ("tracker", "wandb"): {"mode": "disabled"},
 }
