@@ -95,7 +95,7 @@ def test_the_public_name():
         ("bakbone=timm", "bakbone: unknown key; did you mean 'backbone'?"),
         ("backbone=tim", "unknown backbone 'tim'; did you mean 'timm'?"),
         ("method=[toy_pnalty]", "unknown method 'toy_pnalty'; did you mean 'toy_penalty'?"),
-        ("preset=scrach", "unknown preset 'scrach'; did you mean 'scratch'? Allowed: finetune, lora, probe, scratch"),
+        ("preset=scrach", "unknown preset 'scrach'; did you mean 'scratch'? Allowed: finetune, lora, lp_ft, probe"),
         ("steps=abc", "steps: 'abc': must be an integer"),
         ("seed=null", "seed: null: must be an integer, null is not allowed"),
         ("progress=maybe", "progress: 'maybe': must be true or false"),

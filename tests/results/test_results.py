@@ -2,14 +2,16 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+import tlresearch
 from tlresearch.config.errors import ConfigError
 from tlresearch.results import store
-from tlresearch.results.identity import identity
+from tlresearch.results.identity import identity, with_imports
 from tlresearch.results.report import groups, interval, rows
 
 CONFIG = {
@@ -132,3 +134,12 @@ def test_report_refuses_what_is_not_there(runs, tmp_path, capsys):
     assert "no such folder" in capsys.readouterr().err
     assert main(["report", str(runs), "--metric", "test.acuracy"]) == 2
     assert "test.accuracy" in capsys.readouterr().err
+
+
+def test_the_parts_of_nn_that_a_component_imports_count_as_its_own():
+    methods = Path(tlresearch.__file__).parent / "methods"
+    nn = methods.parent / "nn"
+    assert nn / "gradient_reversal.py" in with_imports([methods / "dann.py"])
+    assert nn / "tuners.py" in with_imports([methods / "lora.py"]), "imported in a function"
+    assert nn / "targets.py" in with_imports([methods / "lora.py"]), "imported by what it imports"
+    assert nn / "gradient_reversal.py" not in with_imports([methods / "lora.py"])

@@ -34,6 +34,7 @@ def without_adapters(network: N, *, merge: bool = True) -> N:
                 raise ConfigError(f"method {between[0]!r} {message} in method=[…]")
             if merge:
                 _merge(layer)
+            below = layer.get_base_layer()  # merging may have put another one there
             hand_over(plain.get_submodule(name), below)
             parent, _, child = name.rpartition(".")
             setattr(plain.get_submodule(parent), child, below)

@@ -14,6 +14,9 @@ import tlresearch
 from tlresearch.config.check import EVERYTHING
 from tlresearch.config.registry import index
 
+HOME = Path(tlresearch.__file__).parent
+NN = "tlresearch.nn."
+
 IRRELEVANT = frozenset(
     [
         "store",
@@ -84,19 +87,47 @@ def components(config: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def source_hashes(config: Mapping[str, Any]) -> dict[str, str]:
-    """Component → hash of the file it is written in; "tlresearch" → hash of core, nn and training.
+    """Component → hash of the file it is written in and of what it imports; "tlresearch" → hash of core and training.
 
+    Of `tlresearch.nn`, which is a box of parts, counts what is imported, so that a new part makes no other run stale.
     Hashed is what the code does: comments, docstrings and layout may change without making a run stale.
     """
     entries = index()
-    hashes = {f"{kind}.{name}": _hash([Path(entries[kind, name].file)]) for kind, name in components(config)}
-    return {**hashes, "tlresearch": _framework()}
+    files = {f"{kind}.{name}": Path(entries[kind, name].file) for kind, name in components(config)}
+    shared = _framework()
+    return {
+        **{name: _hash([file, *sorted(with_imports([file]) - {file, *shared})]) for name, file in files.items()},
+        "tlresearch": _hash(shared),
+    }
 
 
 @cache
-def _framework() -> str:
-    home = Path(tlresearch.__file__).parent
-    return _hash(sorted(path for part in ("core", "nn", "training") for path in (home / part).rglob("*.py")))
+def _framework() -> tuple[Path, ...]:
+    return tuple(sorted(with_imports(path for part in ("core", "training") for path in (HOME / part).rglob("*.py"))))
+
+
+def with_imports(files: Iterable[Path]) -> set[Path]:
+    """Files and the modules of `tlresearch.nn` that they import, directly or not, on top or in a function."""
+    found: set[Path] = set()
+    waiting = list(files)
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += _imports(path, path.stat().st_mtime_ns)
+    return found
+
+
+@cache
+def _imports(path: Path, _modified: int) -> tuple[Path, ...]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    places = (HOME.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in names if name.startswith(NN))
+    return tuple(sorted(place for place in places if place.exists()))
 
 
 def _hash(paths: Iterable[Path]) -> str:
