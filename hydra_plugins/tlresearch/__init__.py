@@ -76,10 +76,12 @@ class GridSweeper(BasicSweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """As ever; a configuration that was composed to be validated is not composed again to be launched."""
+        from tlresearch.config.alike import Alike
+
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if isinstance(self.launcher, BasicLauncher):  # others hand the loader to their processes
             loader: Any = hydra_context.config_loader
-            loader.load_sweep_config = _Once(loader.load_sweep_config)
+            loader.load_sweep_config = _Once(Alike(loader.load_sweep_config, loader))
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
         """Runs all there are, whatever becomes of single ones; what is under way elsewhere comes last.
