@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 RATES = "1e-4,3e-4,1e-3,2e-3,3e-3,5e-3,1e-2,3e-2"
 DECAYS = "0,0.001,0.01,0.1"
 FROZEN_RUNS = 2
-"""So many of the 64 runs of transformers.Trainer are measured; the rest is multiplied."""
+"""So many of the 64 runs of transformers.Trainer are measured; the rest is multiplied. The same of single commands."""
 
 
 def train(*overrides: str, store: Path, multirun: bool = False) -> float:
@@ -80,6 +80,7 @@ def probes(data: Path, scratch: Path) -> None:
     best = max(record["metrics"]["test"]["accuracy"] for record in made)
     print(f"64 probes from cold: {cold:.1f} s, test accuracy up to {best:.4f}")
     seconds = {}
+    shutil.copytree(scratch / "cold/features", scratch / "single/features")
     for store in ("together", "alone"):
         shutil.copytree(scratch / "cold/features", scratch / store / "features")
         launcher = "fused" if store == "together" else "basic"
@@ -87,10 +88,17 @@ def probes(data: Path, scratch: Path) -> None:
         print(f"64 probes on kept features, {store}: {seconds[store]:.1f} s")
     differences = _differences(scratch / "together", scratch / "alone")
     print(f"largest difference of a metric between together and alone: {differences:.2g}")
+    single = [*base, "optimizer.weight_decay=0", "batch_size=32", "seed=0"]
+    commands = [train(*single, f"optimizer.lr={lr}", store=scratch / "single") for lr in ("1e-3", "3e-3")]
+    print(f"a command of its own: {', '.join(f'{s:.1f}' for s in commands)} s")
     peer = [run([sys.executable, str(HERE / "frozen_trainer.py"), str(path), str(seed)]) for seed in range(FROZEN_RUNS)]
     print(f"frozen encoder with transformers.Trainer, one run: {', '.join(f'{s:.1f}' for s in peer)} s")
     tell("64 runs of transformers.Trainer (multiplied) / 64 probes from cold", 64 * statistics.mean(peer) / cold, "150")
     tell("64 probes one by one / together, both on kept features", seconds["alone"] / seconds["together"], "3")
+    work = {store: sum(r["cost"]["seconds_train"] for r in records(scratch / store)) for store in seconds}
+    tell("their training alone, by the records", work["alone"] / work["together"], "2.5")
+    each = 64 * statistics.mean(commands)
+    tell("64 commands (2 measured, multiplied) / 64 probes together", each / seconds["together"], "–")
 
 
 def _differences(first: Path, second: Path) -> float:
