@@ -21,11 +21,13 @@ def schedule(clock: Clock, *, scale: float = 1.0) -> float:
         (["toy_lo"], "error: unknown plugin 'toy_lo'; did you mean 'toy_low'?"),
         (["nowhere.py"], "error: 'nowhere.py': no such file"),
         (["empty.py"], "error: 'empty.py' registers no plugin; write @register"),
+        (["named.py"], "error: register('method', NAME): must be two string literals"),
         (["toy_low", "rank"], "error: 'rank': must be KEY=VALUE"),
     ],
 )
 def test_mistakes(run, folder, arguments, message):
     (folder / "empty.py").write_text("x = 1\n")
+    (folder / "named.py").write_text('NAME = "x"\n\n@register("method", NAME)\nclass X: ...\n')
     code, out, err = run("check", *arguments)
     assert (code, out) == (2, "")
     assert err.startswith(message)

@@ -82,7 +82,9 @@ def test_mistakes(run, arguments, message):
 
 def test_list_has_a_line_for_each_plugin_broken_ones_too(run, folder):
     (folder / "plugins/bad.py").write_text('@register("method", "toy_bad")\nclass X(:\n')
+    (folder / "plugins/named.py").write_text('@register("method", NAME)\nclass Named: ...\n')
     code, out, _ = run("list", "method")
+    assert "error: register('method', NAME): must be two string literals" in out, "of any kind, for all one can read"
     lines = {line.split()[1]: line.split(maxsplit=3) for line in out.splitlines()}
     assert code == 0
     assert lines["toy_low"] == ["method", "toy_low", "plugins/", "Low rank."]

@@ -125,12 +125,14 @@ def test_a_syntax_error_keeps_the_names(read_text):
     assert all("syntax error in line 3" in entry.error for entry in entries)
 
 
-def test_names_that_are_not_literal(read_text):
-    (entry,) = read_text("""
-        @register(KIND, "x")
+@pytest.mark.parametrize("arguments", ["KIND, 'x'", "'method', NAME", "'method', name='x'", "'method', f'{NAME}'", ""])
+def test_names_that_are_not_literal(read_text, arguments):
+    (entry,) = read_text(f"""
+        @register({arguments})
         class X: ...
         """)
     assert (entry.kind, entry.name) == ("", "X")
+    assert f"register({arguments})" in entry.error
     assert "two string literals" in entry.error
 
 

@@ -83,6 +83,14 @@ def test_an_unknown_name_is_told_with_the_nearest():
         registry.find("dataset", "digit")
 
 
+def test_a_plugin_whose_name_is_no_literal_is_told_where_a_name_is_not_found(plugin):
+    file = plugin("named.py", '\nNAME = "toy"\n\n@register("method", NAME)\nclass Toy:\n    """Toy."""\n')
+    with pytest.raises(ConfigError, match="unknown method 'toy'") as error:
+        registry.find("method", "toy")
+    assert f"; perhaps Toy in {file}:5: register('method', NAME): must be two string literals" in str(error.value)
+    assert "perhaps" not in registry.unknown("config", "toy", ["a"])
+
+
 def test_an_unknown_kind_is_refused_where_it_is_registered():
     with pytest.raises(ConfigError, match="did you mean 'method'"):
         registry.register("metod", "x")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import registered
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from torch import Tensor
 
     from tlresearch.core.model import Model
@@ -66,6 +67,7 @@ class Kit:
     def __init__(self, folder: Path, places: Mapping[str, Path], given: Sequence[str] = ()) -> None:
         self.folder, self.places, self.given = folder, places, given
         self._bases: dict[str, dict[str, Any]] = {}
+        self._composed: dict[tuple[str, str], DictConfig] = {}
         self._straight: dict[tuple[str, str], Finished] = {}
         self._refusals: dict[tuple[str, str], str] = {}
         self._count = 0
@@ -103,6 +105,21 @@ class Kit:
             defaults = {o.name: copy.deepcopy(o.default) for o in registry.find("method", name).options}
             config["method"][name] = {**defaults, **self.options("method", name), **options}
         return config
+
+    def check(self, net: str, methods: Sequence[str]) -> None:
+        """Raises what a command says of a stack of methods before anything is built; composes each method but once."""
+        from omegaconf import OmegaConf
+
+        from tlresearch.config.compose import check, compose
+
+        for name in methods:
+            if (net, name) not in self._composed:
+                self._composed[net, name] = compose([*self.overrides(net), f"method=[{name}]"])
+        first = self._composed[net, methods[0]]
+        stack = OmegaConf.masked_copy(first, [str(key) for key in first])
+        for name in methods[1:]:
+            stack.method[name] = self._composed[net, name].method[name]
+        check(stack)
 
     def refusal(self, net: str, method: str) -> str:
         """Why a method says in `setup` that a network is not for it, blaming none of its options; "" where it fits."""

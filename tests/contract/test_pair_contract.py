@@ -1,55 +1,54 @@
 """Every pair of methods stacks and trains, or is refused with both names."""
 
-from itertools import combinations
-
 import pytest
-
-from tlresearch.config.errors import ConfigError
 
 from . import registered
 from .declared import check_declared, check_training
-from .harness import NETS, STAGED, Kit
+from .harness import NETS, Kit
+from .pairs import DOCUMENT, Pair, attempt, documented, outcome, pairs, render
 
 METHODS = registered.methods()
-PAIRS = list(combinations(METHODS, 2))
+PAIRS = pairs()
 
 
-def params(pairs):
-    return [pytest.param(p, marks=registered.about(*(("method", name) for name in p)), id="-".join(p)) for p in pairs]
+def params(chosen):
+    return [pytest.param(p, marks=registered.about(*(("method", name) for name in p)), id="-".join(p)) for p in chosen]
 
 
-def check_pair(kit: Kit, net: str, pair: tuple[str, ...]) -> None:
-    from tlresearch.config.compose import check, compose
-
-    try:
-        check(compose([*kit.overrides(net), f"method=[{','.join(pair)}]"]))
-        steps = 9 if net == "cnn" else 30  # as many as each alone needs there
-        run = kit.run(kit.config(net, {name: {} for name in pair}, STAGED, steps=steps, evaluate_every=steps))
-    except ConfigError as error:
-        refusal = str(error)
-    else:
-        refusal = ""
-    if refusal:
+def check_pair(kit: Kit, net: str, pair: Pair) -> str:
+    """The refusal, "" where the pair stacks."""
+    refusal, run = attempt(kit, net, pair, 9 if net == "cnn" else 30)  # as many steps as each alone needs there
+    if run is None:
         alone = [name for name in pair if kit.refusal(net, name)]
         named = [(name in alone and f"method.{name}" in refusal) or f"'{name}'" in refusal for name in alone or pair]
         assert all(named), f"refused, and not by name: {refusal}"
-        return
+        return refusal
     assert list(run.session.methods) == list(pair)
     check_training(run, terms=("task/shape",))
     check_declared(run)
+    return ""
 
 
 @pytest.mark.parametrize("pair", params(PAIRS))
-def test_pair_stacks_or_is_refused(kit: Kit, pair: tuple[str, ...]) -> None:
-    check_pair(kit, kit.fitting(pair, list(NETS)), pair)
+def test_pair_stacks_or_is_refused(kit: Kit, pair: Pair) -> None:
+    net = kit.fitting(pair, list(NETS))
+    answer = outcome(kit, net, pair, check_pair(kit, net, pair))
+    assert documented().get(pair, answer) == answer, "docs/results/pairs.md: python -m tests.contract.pairs"
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("pair", params([*(pair[::-1] for pair in PAIRS), *PAIRS]))
-def test_pair_in_any_order_on_any_net(kit: Kit, pair: tuple[str, ...], net: str) -> None:
+def test_pair_in_any_order_on_any_net(kit: Kit, pair: Pair, net: str) -> None:
     check_pair(kit, net, pair)
 
 
 def test_there_are_pairs() -> None:
     assert len(PAIRS) == len(METHODS) * (len(METHODS) - 1) / 2 > 0
+
+
+@pytest.mark.skipif(not DOCUMENT.is_file(), reason="the kit of a wheel has no documents")
+def test_the_document_has_every_pair_and_is_what_its_command_writes() -> None:
+    known = documented()
+    assert {name for pair in known for name in pair} == set(METHODS)
+    assert render(known) == DOCUMENT.read_text(encoding="utf-8")

@@ -35,12 +35,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def rows(kind: str | None = None) -> list[dict[str, Any]]:
-    """kind, name, origin, summary, file, line, error; in the order of the kinds, unknown ones last."""
+    """kind, name, origin, summary, file, line, error; in the order of the kinds, unknown ones last.
+
+    A plugin whose kind cannot be read may be of any.
+    """
     order = {name: i for i, name in enumerate(registry.KINDS)}
     found = [
         {key: getattr(entry, key) for key in ("kind", "name", "origin", "summary", "file", "line", "error")}
         for entry in registry.index().values()
-        if kind in (None, entry.kind)
+        if kind in (None, entry.kind) or not entry.kind
     ]
     for name in order if kind is None else [kind]:
         found += [_variant(name, variant, file) for variant, file in registry.variants(name).items()]

@@ -29,7 +29,11 @@ def main(arguments: argparse.Namespace) -> int:
     for override in arguments.overrides:
         if "=" not in override:
             raise ConfigError(f"{override!r}: must be KEY=VALUE, such as dataset.path=FILE")
-    only = [f"--only={entry.kind}.{entry.name}" for entry in _entries(arguments.plugin)]
+    entries = _entries(arguments.plugin)
+    for entry in entries:
+        if not entry.kind:  # no contract is about it
+            raise ConfigError(f"{entry.error} ({entry.file}:{entry.line})")
+    only = [f"--only={entry.kind}.{entry.name}" for entry in entries]
     given = [f"--override={override}" for override in arguments.overrides]
     chosen = [] if arguments.all else ["-m", "not slow and not matrix"]
     own = ["--import-mode=importlib", "--config-file", os.devnull, f"--rootdir={_kit()}", "-p", "no:cacheprovider"]

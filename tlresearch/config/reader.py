@@ -106,7 +106,8 @@ def _entry(node: Registered, call: ast.Call, file: str) -> Entry:
     summary = (ast.get_docstring(node) or "").split("\n", 1)[0]
     entry = Entry(kind, name, file, node.name, node.lineno, summary)
     if not kind or call.keywords:
-        return entry._replace(error="register() takes two string literals, the kind and the name")
+        reason = 'must be two string literals, @register("method", "NAME"): the name is read from the text'
+        return entry._replace(kind="", name=node.name, error=f"{ast.unparse(call)}: {reason}")
     try:
         return _describe(entry, node)
     except ValueError as error:

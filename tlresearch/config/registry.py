@@ -87,8 +87,10 @@ def names(kind: str) -> list[str]:
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
-    """The message for a name that does not exist, the nearest one first."""
-    return f"unknown {kind} {name!r}; {nearest(name, allowed)}"
+    """The message for a name that does not exist, the nearest one first, and the plugins whose name cannot be read."""
+    nameless = [entry for (k, _), entry in index().items() if not k] if kind in KINDS else []
+    hints = "".join(f"; perhaps {e.object or e.name} in {e.file}:{e.line}: {e.error}" for e in nameless)
+    return f"unknown {kind} {name!r}; {nearest(name, allowed)}{hints}"
 
 
 @functools.cache
