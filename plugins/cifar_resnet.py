@@ -63,10 +63,10 @@ class CifarResNet(Backbone):
 
     def forward(self, x: Inputs) -> Features:
         """One token a place of the last feature map; `pooled` is their mean."""
-        x = self.network.bn1(self.network.conv1(pixels(x))).relu()
+        last: Tensor = self.network.bn1(self.network.conv1(pixels(x))).relu()
         for block in self.blocks():
-            x = block(x)
-        tokens = x.flatten(2).transpose(1, 2)
+            last = block(last)
+        tokens = last.flatten(2).transpose(1, 2)
         return Features(tokens, tokens.mean(1), None)
 
     def blocks(self) -> list[nn.Module]:
@@ -117,6 +117,6 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) → (B, C_out, H / stride, W / stride)."""
-        out = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        out: Tensor = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
         short = x[:, :, :: self.stride, :: self.stride]
         return (out + F.pad(short, (0, 0, 0, 0, self.more, self.more))).relu()
