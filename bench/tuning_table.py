@@ -3,15 +3,16 @@
     python bench/tuning_table.py runs/tuning_text runs/tuning_vision
 
 A row an arm. Of an arm's learning rates the one is shown that is best on validation at seed 0, by accuracy and then
-loss; test rows play no part. Intervals are Student's t at 95 %. Seconds are of training: steps, waiting for data,
-computing features (by the first run alone that needs them), and the run that it starts from. Arms that were run on
-another data set of the same kind but not here are *not run*.
+loss; test rows play no part. Intervals are Student's t at 95 %. Seconds, the median over seeds, are of training: steps,
+waiting for data, computing features (by the first run alone that needs them), and the run that it starts from. Arms
+that were run on another data set of the same kind but not here are *not run*.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ def report(stores: Sequence[Path]) -> list[dict[str, Any]]:
 def arm(row: Row) -> str:
     """What a run is called: head, method, tuner, and what it started from."""
     if row["method"] == ["probe"]:
-        return "probe, SGD" if row["head"] == "linear" else f"probe, {row['head']}"
+        return f"probe ({'SGD' if row['head'] == 'linear' else row['head']})"
     name = "+".join(row["method"] or ["finetune"])
     if name == "peft":
         name = f"peft {row['config']['method']['peft']['type']}"
@@ -100,13 +101,14 @@ def table(runs: Sequence[Row], arms: Sequence[str], by_identity: Mapping[str, Ro
             f"{name} | {rate(best[0])}{f' ({rates})' if rates else ''} | {max(map(score, tried))[0]:.3f} | "
             f"{interval(values)} | {len(values)} | {points} | "
             f"{mean([row['cost']['parameters_trainable'] for row in best]):,.0f} | "
-            f"{mean([seconds(row, by_identity) for row in best]):.1f} | "
+            f"{statistics.median(seconds(row, by_identity) for row in best):.1f} | "
             f"{mean([row['cost']['peak_memory_bytes'] for row in best]) / 1e6:,.0f}"
         )
     order = sorted(found, key=lambda name: -mean([row["value"] for row in found[name][0]]))
-    missing = [f"{name}{' | *not run*' * 3}{' |' * (len(HEADER) - 4)}" for name in arms if name not in found]
+    missing = ", ".join(name for name in arms if name not in found)
     head = [" | ".join(HEADER), " | ".join("---" for _ in HEADER)]
-    return [f"| {line} |" for line in [*head, *(lines[name] for name in order), *missing]]
+    rows = [f"| {line} |" for line in [*head, *(lines[name] for name in order)]] if found else []
+    return [*rows, *(["", f"*not run*: {missing}"] if missing else [])]
 
 
 def interval(values: Sequence[float], scale: float = 1, sign: str = "") -> str:
