@@ -1,0 +1,135 @@
+"""The tables of docs/results/tuning.md, out of the stores of sweeps/tuning_text.yaml and sweeps/tuning_vision.yaml.
+
+    python bench/tuning_table.py runs/tuning_text runs/tuning_vision
+
+A row an arm. Of an arm's learning rates the one is shown that is best on validation at seed 0, by accuracy and then
+loss; test rows play no part. Intervals are Student's t at 95 %. Seconds, the median over seeds, are of training: steps,
+waiting for data, computing features (by the first run alone that needs them), and the run that it starts from. Arms
+that were run on another data set of the same kind but not here are *not run*.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlresearch.results.report import training_seconds
+from tlresearch.results.statistics import half_width, mean
+
+REFERENCE = "finetune"
+HEADER = (
+    "arm", "rate (tried)", "validation", "test accuracy", "n", "points to finetune", "trainable", "seconds", "peak MB"
+)  # fmt: skip
+SETS = {
+    "tuning_data/clinc150": "CLINC150, 10 labels an intent, MiniLM",
+    "sst2": "SST-2, 250 labels a class, MiniLM",
+    "office_caltech10/amazon": "Office-Caltech-10 amazon, 20 labels a class, EfficientNet-Lite0",
+    "office_caltech10/webcam": "Office-Caltech-10 webcam, 8 labels a class, EfficientNet-Lite0",
+    "tuning_data/cifar10": "CIFAR-10 (JPEG subset), 25 labels a class, EfficientNet-Lite0",
+    "tuning_data/mnist": "MNIST-M, 25 labels a class, ResNet-20 of CIFAR-10",
+}
+Row = Mapping[str, Any]
+
+
+def report(stores: Sequence[Path]) -> list[dict[str, Any]]:
+    """The runs that are done, as `tlresearch report --format json` gives them."""
+    command = [sys.executable, "-m", "tlresearch", "report", *map(str, stores), "--format", "json"]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return [row for row in found if row["status"] == "done"]
+
+
+def arm(row: Row) -> str:
+    """What a run is called: head, method, tuner, and what it started from."""
+    if row["method"] == ["probe"]:
+        return f"probe ({'SGD' if row['head'] == 'linear' else row['head']})"
+    name = "+".join(row["method"] or ["finetune"])
+    if name == "peft":
+        name = f"peft {row['config']['method']['peft']['type']}"
+    if row["weights"] == "none":
+        return "scratch"
+    if row["config"]["init_from"] is None:
+        return name
+    return "LP-FT" if name == "finetune" else f"{name} after probe"
+
+
+def seconds(row: Row, by_identity: Mapping[str, Row]) -> float:
+    """Of training, and of that of the runs it started from."""
+    own = training_seconds(row["cost"]) or 0.0
+    start = row["config"]["init_from"] or []
+    names = [start] if isinstance(start, str) else start
+    return own + sum(seconds(by_identity[Path(name.partition(":")[0]).name], by_identity) for name in names)
+
+
+def rate(row: Row) -> str:
+    """optimizer.lr, or that there is none to choose."""
+    if row["head"] != "linear":
+        return "–"
+    lr = row["config"]["optimizer"]["lr"]
+    return "recommended" if lr is None else f"{lr:g}"
+
+
+def score(row: Row) -> tuple[float, float]:
+    """What rates are chosen by: accuracy on validation, among equals the lower loss."""
+    validation = row["metrics"]["validation"]
+    return validation["accuracy"], -validation["loss"]
+
+
+def chosen(runs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The runs of the rate that is best at seed 0, in the order of their seeds, and seed 0's runs of all rates."""
+    first = [row for row in runs if row["seed"] == 0]
+    best = rate(max(first, key=score))
+    return sorted((row for row in runs if rate(row) == best), key=lambda row: row["seed"]), first
+
+
+def table(runs: Sequence[Row], arms: Sequence[str], by_identity: Mapping[str, Row]) -> list[str]:
+    """Markdown: the arms of a data set, best first, then those that were not run."""
+    found = {name: chosen(of) for name in arms if (of := [row for row in runs if arm(row) == name])}
+    reference = {row["seed"]: row["value"] for row in found[REFERENCE][0]} if REFERENCE in found else {}
+    lines = {}
+    for name, (best, tried) in found.items():
+        values = [row["value"] for row in best]
+        apart = [row["value"] - reference[row["seed"]] for row in best if row["seed"] in reference]
+        rates = ", ".join(rate(row) for row in tried if rate(row) != rate(best[0]))
+        points = interval(apart, 100, "+") if apart and name != REFERENCE else ""
+        lines[name] = (
+            f"{name} | {rate(best[0])}{f' ({rates})' if rates else ''} | {max(map(score, tried))[0]:.3f} | "
+            f"{interval(values)} | {len(values)} | {points} | "
+            f"{mean([row['cost']['parameters_trainable'] for row in best]):,.0f} | "
+            f"{statistics.median(seconds(row, by_identity) for row in best):.1f} | "
+            f"{mean([row['cost']['peak_memory_bytes'] for row in best]) / 1e6:,.0f}"
+        )
+    order = sorted(found, key=lambda name: -mean([row["value"] for row in found[name][0]]))
+    missing = ", ".join(name for name in arms if name not in found)
+    head = [" | ".join(HEADER), " | ".join("---" for _ in HEADER)]
+    rows = [f"| {line} |" for line in [*head, *(lines[name] for name in order)]] if found else []
+    return [*rows, *(["", f"*not run*: {missing}"] if missing else [])]
+
+
+def interval(values: Sequence[float], scale: float = 1, sign: str = "") -> str:
+    """The mean, ± half the 95 % interval where there are several."""
+    half, digits = half_width(values), 1 if scale > 1 else 3
+    width = "" if half is None else f" ± {scale * half:.{digits}f}"
+    return f"{scale * mean(values):{sign}.{digits}f}{width}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stores", type=Path, nargs="+")
+    rows = report(parser.parse_args().stores)
+    by_identity = {row["identity"]: row for row in rows}
+    for path, title in SETS.items():
+        runs = [row for row in rows if row["config"]["dataset"]["path"] == path]
+        texts = "MiniLM" in title
+        arms = list(dict.fromkeys(arm(row) for row in rows if (row["backbone"] == "transformers") == texts))
+        print(f"\n### {title}\n")
+        print("\n".join(table(runs, arms, by_identity)))
+
+
+if __name__ == "__main__":
+    main()
