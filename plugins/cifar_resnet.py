@@ -57,7 +57,8 @@ class CifarResNet(Backbone):
         missing = load(self.network, {n: t for n, t in state.items() if not n.startswith("linear.")})
         self.fresh = frozenset(f"network.{name}" for name in missing)
         if classifier:
-            head = nn.Linear(*reversed(classifier["weight"].shape))
+            classes, width = classifier["weight"].shape
+            head = nn.Linear(width, classes)
             head.load_state_dict(classifier)
             self.__dict__["pretrained_head"] = head  # not a submodule: no part of the features
 
