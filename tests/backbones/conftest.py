@@ -24,7 +24,7 @@ TASK = Task("toy", "classification", ("a", "b", "c"))
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"rank": 2},
     "partial": {"blocks": 1},
-    # "adapter": {"reduction": 4},
+    "adapter": {"reduction": 4},
 }
 """Methods that every family has to bear, with options of theirs."""
 

@@ -38,7 +38,8 @@ class Adapter(Method):
         form: houlsby, pfeiffer or parallel.
         reduction: the bottleneck has (width of h) // reduction units; from 1 to the smallest width there is.
         scale: s > 0; He et al. take 4 for parallel.
-        blocks: all, or a regular expression that is searched in the names of the backbone's blocks.
+        blocks: all (that have a layer to stand at), or a regular expression that is searched in the names of the
+            backbone's blocks.
     """
 
     learning_rate = 1e-3  # the middle of Houlsby's and Pfeiffer's ranges
@@ -60,9 +61,14 @@ class Adapter(Method):
 
     def setup(self, model: Model, spec: Spec) -> None:
         """Puts the adapters into the blocks; everything is checked before the first one is put in."""
-        places = []
-        for name, block in chosen_blocks(model.backbone, self.blocks).items():
-            for place in self._places(name, sublayers(block)):
+        places: list[Place] = []
+        chosen = chosen_blocks(model.backbone, self.blocks)
+        last = list(chosen)[-1]
+        for name, block in chosen.items():
+            found = sublayers(block)
+            if self.blocks == "all" and not any(found) and (places or name != last):
+                continue  # a norm or an activation of its own, as VGG's blocks are
+            for place in self._places(name, found):
                 allowed = f"at most {place.layer.outputs}, the width of {f'{name}.{place.layer.name}'.rstrip('.')!r}"
                 require(self.reduction <= place.layer.outputs, "reduction", self.reduction, allowed)
                 places.append(place)
