@@ -10,19 +10,16 @@ interval is that of its median over resampled steps. Run:
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from side_by_side import Silent, interval, session
+from side_by_side import alternate, interval, session
 from torch import Tensor
 
 from tlresearch.training.data import Prepared
-from tlresearch.training.meter import Meter
 from tlresearch.training.session import Session
-from tlresearch.training.trainer import Trainer
 
 CASES = {
     "MiniLM, rank 8, batch 16 x 32 tokens": ["backbone=minilm", "dataset=bench_tokens", "batch_size=16", "steps=80"],
@@ -69,25 +66,7 @@ def measure(overrides: list[str]) -> tuple[list[float], list[float]]:
     adapted = session(*overrides, "method=[lora]", f"method.lora.rank={RANK}", f"method.lora.alpha={ALPHA}")
     rows = adapted.prepared["train"]
     plain_step, count = hand_written(session(*overrides), rows, adapted.config["batch_size"])
-    ours: list[float] = []
-    theirs: list[float] = []
-    ended = 0.0
-
-    def step(self: Trainer, batch: Any, clock: Any, meter: Meter) -> None:
-        nonlocal ended
-        now = time.perf_counter()
-        if ended:
-            ours.append(now - ended)  # the step before, its bookkeeping and the making of this batch
-        plain_step()
-        ended = time.perf_counter()
-        theirs.append(ended - now)
-        original(self, batch, clock, meter)
-
-    original, Trainer.step = Trainer.step, step  # type: ignore[method-assign]
-    try:
-        adapted.trainer.fit(rows, None, adapted.position, Silent())
-    finally:
-        Trainer.step = original  # type: ignore[method-assign]
+    ours, theirs = alternate(adapted, plain_step)
     moving = sum(p.numel() for p in adapted.model.parameters() if p.requires_grad)
     assert moving == count, f"lora trains {moving} parameters and the hand-written loop {count}"
     return ours[WARM_UP:], theirs[WARM_UP : len(ours)]

@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import copy
 import statistics
-import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from side_by_side import Silent, session
+from side_by_side import alternate, session
 
 from tlresearch.training.data import Prepared
-from tlresearch.training.meter import Meter
 from tlresearch.training.session import Session
-from tlresearch.training.trainer import Trainer
 
 CASES = {
     "convnet on digits, batch 256": ["backbone=convnet", "dataset=digits", "batch_size=256", "steps=300"],
@@ -56,25 +52,7 @@ def measure(overrides: list[str]) -> tuple[list[float], list[float]]:
     made = session(*overrides)
     rows = made.prepared["train"]
     plain_step = hand_written(made, rows, made.config["batch_size"])
-    ours: list[float] = []
-    theirs: list[float] = []
-    ended = 0.0
-
-    def step(self: Trainer, batch: Any, clock: Any, meter: Meter) -> None:
-        nonlocal ended
-        now = time.perf_counter()
-        if ended:
-            ours.append(now - ended)  # the step before, its bookkeeping and the making of this batch
-        plain_step()
-        ended = time.perf_counter()
-        theirs.append(ended - now)
-        original(self, batch, clock, meter)
-
-    original, Trainer.step = Trainer.step, step  # type: ignore[method-assign]
-    try:
-        made.trainer.fit(rows, None, made.position, Silent())
-    finally:
-        Trainer.step = original  # type: ignore[method-assign]
+    ours, theirs = alternate(made, plain_step)
     return ours[WARM_UP:], theirs[WARM_UP : len(ours)]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ os.environ["TLRESEARCH_PLUGINS"] = str(Path(__file__).parent / "plugins")
 from tlresearch.config.compose import check, compose
 from tlresearch.runner import prepare, resolve
 from tlresearch.training import launch
+from tlresearch.training.meter import Meter
 from tlresearch.training.session import Session
-from tlresearch.training.trainer import Position
+from tlresearch.training.trainer import Position, Trainer
 
 PLAIN = ["optimizer.lr=0.0001", "tracker=[]", "progress=false", "accelerator=cpu"]
 
@@ -59,3 +62,28 @@ def interval(ratios: list[float], draws: int = 2000) -> tuple[float, float]:
     chosen = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(0))
     low, high = torch.quantile(values[chosen].median(1).values, torch.tensor([0.025, 0.975])).tolist()
     return low, high
+
+
+def alternate(made: Session, plain_step: Callable[[], object]) -> tuple[list[float], list[float]]:
+    """Seconds of each step: (of the Trainer's whole loop, of the hand-written one), in turn."""
+    rows = made.prepared["train"]
+    ours: list[float] = []
+    theirs: list[float] = []
+    ended = 0.0
+
+    def step(self: Trainer, batch: Any, clock: Any, meter: Meter) -> None:
+        nonlocal ended
+        now = time.perf_counter()
+        if ended:
+            ours.append(now - ended)  # the step before, its bookkeeping and the making of this batch
+        plain_step()
+        ended = time.perf_counter()
+        theirs.append(ended - now)
+        original(self, batch, clock, meter)
+
+    original, Trainer.step = Trainer.step, step  # type: ignore[method-assign]
+    try:
+        made.trainer.fit(rows, None, made.position, Silent())
+    finally:
+        Trainer.step = original  # type: ignore[method-assign]
+    return ours, theirs
