@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from tlresearch.core.backbone import Backbone
+    from tlresearch.results.runs import Run
     from tlresearch.training.fused import Member
 
 FREE = ("optimizer", "schedule", "seed", "selection", "patience", "clip", "epochs", "steps", "batch_size")
@@ -33,32 +34,35 @@ FREE_DATA = ("labels_per_class", "sample_seed", "class_weights")
 AT_MOST = 128
 
 
-class _Run(NamedTuple):
+class _Job(NamedTuple):
+    """A run to be made; place: its number in the sweep."""
+
+    place: int
     config: dict[str, Any]
     prepared: runner.Prepared
     overrides: Sequence[str]
 
 
-def train_together(jobs: Sequence[tuple[DictConfig, Sequence[str]]]) -> int:
-    """Trains what can be trained together among a sweep's jobs, and says so; returns how many runs it has made.
+def train_together(jobs: Sequence[tuple[DictConfig, Sequence[str]]]) -> dict[int, Run]:
+    """Trains what can be trained together among a sweep's jobs, and says so; the runs it has made, by their place.
 
     Everything else, and whatever goes wrong here, is left to the ordinary way of running.
     """
-    groups: dict[str, list[_Run]] = {}
-    for config, overrides in jobs:
-        found = _candidate(config, overrides)
+    groups: dict[str, list[_Job]] = {}
+    for place, (config, overrides) in enumerate(jobs):
+        found = _candidate(place, config, overrides)
         if found is not None:
             groups.setdefault(_key(found.config), []).append(found)
-    made = 0
+    made: dict[int, Run] = {}
     for runs in groups.values():
         for start in range(0, len(runs), AT_MOST):
             part = runs[start : start + AT_MOST]
             if len(part) > 1 and not Budget(part[0].config).spent():
-                made += _train(part)
+                made |= _train(part)
     return made
 
 
-def _candidate(config: DictConfig, overrides: Sequence[str]) -> _Run | None:
+def _candidate(place: int, config: DictConfig, overrides: Sequence[str]) -> _Job | None:
     """A run that is neither done nor begun and may train on features; its mistakes are told when it runs alone."""
     try:
         check(config)
@@ -70,7 +74,7 @@ def _candidate(config: DictConfig, overrides: Sequence[str]) -> _Run | None:
             return None
     except ConfigError:
         return None
-    return _Run(plain, prepared, list(overrides))
+    return _Job(place, plain, prepared, list(overrides))
 
 
 def _plain(config: Mapping[str, Any]) -> bool:
@@ -103,7 +107,7 @@ class _Log:
         self.waiting.clear()
 
 
-def _train(runs: Sequence[_Run]) -> int:
+def _train(runs: Sequence[_Job]) -> dict[int, Run]:
     from tlresearch.training import launch
     from tlresearch.training.fused import CannotJoin, train_together as steps
 
@@ -113,18 +117,13 @@ def _train(runs: Sequence[_Run]) -> int:
             joined = _join(runs, fabric, claims)
             print(f"{len(joined)} runs train together, over the same features", file=sys.stderr, flush=True)
             ended = steps([member.member for member in joined]) if joined else []
-        except (CannotJoin, ConfigError):
-            return 0
-        for part in joined:
-            if part.member in ended:
-                run = part.run
-                runner.record_run(
-                    run.prepared, run.config, run.overrides, fabric, part.trackers, part.claim, part.finish
-                )
-    return len(ended)
+        except (CannotJoin, ConfigError) as error:
+            print(f"{len(runs)} runs train one by one: {error}", file=sys.stderr, flush=True)
+            return {}
+        return {part.run.place: part.record(fabric) for part in joined if part.member in ended}
 
 
-def _join(runs: Sequence[_Run], fabric: Fabric, claims: ExitStack) -> list[_Joined]:
+def _join(runs: Sequence[_Job], fabric: Fabric, claims: ExitStack) -> list[_Joined]:
     """Those of the runs that this process may run, begun, over one backbone."""
     from tlresearch.core.seeding import reseed
     from tlresearch.training.fused import Member
@@ -150,13 +149,20 @@ def _join(runs: Sequence[_Run], fabric: Fabric, claims: ExitStack) -> list[_Join
 class _Joined(NamedTuple):
     """A run on its way."""
 
-    run: _Run
+    run: _Job
     claim: Claim
     member: Member
     trackers: Trackers
     log: _Log
 
-    def finish(self, folder: Path) -> Mapping[str, Any]:
+    def record(self, fabric: Fabric) -> Run:
+        """The run with its record, whose steps are taken."""
+        run = self.run
+        return runner.record_run(
+            run.prepared, run.config, run.overrides, fabric, self.trackers, self.claim, self._finish
+        )
+
+    def _finish(self, folder: Path) -> Mapping[str, Any]:
         """What is left of the run's work once its steps are taken."""
         from tlresearch.results.latency import run_timed
 

@@ -1,14 +1,16 @@
-"""The launcher `hydra/launcher=fused`: trains together what can be, then goes through all runs one by one."""
+"""The launcher `hydra/launcher=fused`: trains together what can be, then runs the others one by one."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, run_job, setup_globals
-from omegaconf import open_dict
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from omegaconf import DictConfig, open_dict
 
 
 @dataclass
@@ -19,10 +21,11 @@ class FusedLauncherConf:
 
 
 class FusedLauncher(BasicLauncher):
-    """In this process. Runs over the same frozen features train as one computation; each is then found done."""
+    """In this process. Runs over the same frozen features train as one computation."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Composes every job once; a job that cannot join others runs as it always does."""
+        from tlresearch.commands.sweep import collects
         from tlresearch.together import train_together
 
         setup_globals()
@@ -38,17 +41,29 @@ class FusedLauncher(BasicLauncher):
             with open_dict(copied):
                 del copied["hydra"]
             plain.append((copied, list(config.hydra.overrides.task)))
-        train_together(plain)
+        made = train_together(plain)
         return [
-            run_job(
-                hydra_context=self.hydra_context,
-                task_function=self.task_function,
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
-            for config in configs
+            self._made(config, made[i]) if i in made and collects(config.hydra.sweeper) else self._run(config)
+            for i, config in enumerate(configs)
         ]
+
+    @staticmethod
+    def _made(config: DictConfig, run: Any) -> JobReturn:
+        from tlresearch.commands.train import told
+
+        overrides = list(config.hydra.overrides.task)
+        value = told(run, config.hydra.job.num, overrides, config.hydra.sweeper.total)
+        return JobReturn(overrides, working_dir=os.getcwd(), status=JobStatus.COMPLETED, _return_value=value)
+
+    def _run(self, config: DictConfig) -> JobReturn:
+        assert self.hydra_context is not None and self.task_function is not None
+        return run_job(
+            hydra_context=self.hydra_context,
+            task_function=self.task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
 
 
 def install_launcher() -> None:

@@ -90,9 +90,7 @@ BLOCK = 4 * LINEAR + 2 * FEED + 2 * PRODUCT
         # below the first adapter nothing learns, above it frozen weights need the gradient of their inputs
         (
             ("method=[adapter]", "method.adapter.reduction=8"),
-            (BLOCK + (2 + 3) * BOTTLENECK)
-            + (8 * LINEAR + 4 * FEED + 7 * PRODUCT + (3 + 3) * BOTTLENECK)
-            + 3 * ANSWER,
+            (BLOCK + (2 + 3) * BOTTLENECK) + (8 * LINEAR + 4 * FEED + 7 * PRODUCT + (3 + 3) * BOTTLENECK) + 3 * ANSWER,
         ),
         # biases learn down to the first norm: inputs' gradients everywhere, and of no matrix
         (("method=[bitfit]",), LAYERS * (8 * LINEAR + 4 * FEED + 7 * PRODUCT) + 3 * ANSWER),

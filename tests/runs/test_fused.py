@@ -14,6 +14,7 @@ import pytest
 
 from tlresearch import Run
 from tlresearch.commands.main import main
+from tlresearch.heads.linear import Linear
 from tlresearch.training.memory import memory
 
 pytestmark = pytest.mark.usefixtures("forgotten")
@@ -64,7 +65,8 @@ AXES = {
 def test_records_are_those_of_runs_alone(sweep, history, tensors, name):
     axes = AXES[name]
     code, together, said = sweep("fused", *axes)
-    assert code == 0 and "runs train together" in said, said
+    assert code == 0 and "runs train together" in said and "one by one" not in said, said
+    assert said.rstrip().endswith(f"{len(together)} runs: {len(together)} done")
     alone_code, alone, _ = sweep("basic", *axes)
     assert alone_code == 0 and together.keys() == alone.keys() and len(alone) >= 4
     for identity, run in alone.items():
@@ -88,6 +90,16 @@ def test_one_that_diverges_fails_alone(sweep):
     code, found, said = sweep("fused", "optimizer=sgd", "optimizer.lr=1e-2,1e-3,1e38", "log_every=1")
     assert code == 1 and "became" in said
     assert sorted(run.status for run in found.values()) == ["done", "done", "failed"]
+
+
+def test_a_loss_that_cannot_be_batched_trains_one_by_one(sweep, monkeypatch):
+    """Its head looks at values, which a traced computation cannot."""
+    usual = Linear.training_loss
+    asked = lambda self, logits, y: usual(self, logits, y) * (2.0 if bool(logits.detach().sum() > 1e9) else 1.0)  # noqa: E731
+    monkeypatch.setattr(Linear, "training_loss", asked)
+    code, found, said = sweep("fused", "optimizer.lr=1e-3,1e-2")
+    assert code == 0 and "2 runs train one by one: it cannot be batched" in said
+    assert [run.status for run in found.values()] == ["done", "done"]
 
 
 def test_what_cannot_join_runs_alone(sweep):

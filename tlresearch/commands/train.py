@@ -94,15 +94,28 @@ def task(config: DictConfig) -> float | None:
         if sweep and collected:
             raise  # the sweeper has to know
         return None  # to a sweeper that would end with the first error, it is a trial without a value
-    if speaks():
-        if config.progress and not run.reused and not sweep:
-            details.show(run)
-        print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
-    value = Value(run.value, run.reused)
+    if config.progress and not run.reused and not sweep and speaks():
+        details.show(run)
+    value = _result(run)
     if collected:
         return value
     _ended.append((overrides, value))
     return objective(run, config.objective)
+
+
+def told(run: Run, number: int, overrides: Sequence[str], total: int) -> Value:
+    """Tells of a sweep's run `number` (from 0) that was made together with others; its value."""
+    _pace.total = total
+    if speaks():
+        print(_pace.line(number, total, overrides), flush=True)
+    _pace.add(0.0, worked=False)
+    return _result(run)
+
+
+def _result(run: Run) -> Value:
+    if speaks():
+        print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
+    return Value(run.value, run.reused)
 
 
 def _run(config: DictConfig, overrides: list[str], job: HydraConf, sweep: bool) -> Run:

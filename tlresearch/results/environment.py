@@ -79,8 +79,9 @@ def device_line(found: Mapping[str, Any], accelerator: str, precision: str) -> s
     return f"{what}, precision {precision}; {why}"
 
 
+@cache
 def commit() -> str | None:
-    """The commit of the working folder's repository, with "+" where it has changes; None outside one."""
+    """The commit of the working folder's repository as this process found it, with "+" where it has changes."""
     try:
         found = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):

@@ -131,9 +131,14 @@ def _imports(path: Path, _modified: int) -> tuple[Path, ...]:
 
 
 def _hash(paths: Iterable[Path]) -> str:
+    return _digest(tuple((path, path.stat().st_mtime_ns) for path in paths))
+
+
+@cache
+def _digest(files: tuple[tuple[Path, int], ...]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(_code(path, path.stat().st_mtime_ns))
+    for path, modified in files:
+        digest.update(_code(path, modified))
     return digest.hexdigest()[:16]
 
 

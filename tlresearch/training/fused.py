@@ -52,6 +52,8 @@ class Member:
         self.every = plan.evaluate_every or self.per_epoch
         self.values: dict[str, float] = {}
         session.keeper.evaluate = lambda: self.values
+        self.follows = repr((session.config["schedule"], self.position.total, self.per_epoch))
+        self.look_back()
         start = self.trainer.clock(self.position, self.per_epoch)
         epochs = range(1 + self.position.total // self.per_epoch)
         if not all(self.rests(start._replace(epoch=epoch)) for epoch in epochs):
@@ -64,6 +66,10 @@ class Member:
     def rests(self, clock: Clock) -> bool:
         """Whether the methods leave the whole backbone at rest."""
         return not wanted(self.session.model, self.session.methods, clock)
+
+    def look_back(self) -> None:
+        """After a validation, which a schedule may heed. Members of one pace have one factor at every step."""
+        self.pace = self.follows + repr(self.position.history)
 
     def factor(self) -> float:
         """The schedule's."""
@@ -101,9 +107,9 @@ class _Stack:
         self.heads = Heads([[member.head for member in lane] for lane in lanes])
         self.device = next(iter(self.heads.parameters.values())).device
 
-    def losses(self, step: int) -> Tensor:
-        """Each member's weighted mean loss (K,), as `task_terms` has it for one."""
-        return self.heads.losses(*self._rows(step)).flatten()
+    def step_back(self, step: int) -> Tensor:
+        """Each member's weighted mean loss (K,), as `task_terms` has it for one; its gradient is in its parameters."""
+        return self.heads.step_back(*self._rows(step)).flatten()
 
     def _rows(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Features (L, B, D), labels (L, B, …), weights (L, B); short batches are filled up with rows of weight 0."""
@@ -162,7 +168,7 @@ class _Together:
     def _stack(self) -> None:
         self.stacks = _stacks(self.members)
         self.members = [member for stack in self.stacks for member in stack.members]
-        self._join_groups([member.factor() for member in self.members])
+        self._join_groups(self._factors())
 
     def _join_groups(self, factors: Sequence[float]) -> None:
         """Groups of equal settings, and for now of equal schedule, become one: fewer calls, the same steps."""
@@ -181,8 +187,14 @@ class _Together:
                 joined[key][1].append(k)
         self.groups = list(joined.values())
 
+    def _factors(self) -> list[float]:
+        """The schedules', each asked once."""
+        of = {member.pace: member for member in self.members}
+        found = {pace: member.factor() for pace, member in of.items()}
+        return [found[member.pace] for member in self.members]
+
     def _set_rates(self) -> None:
-        factors = [member.factor() for member in self.members]
+        factors = self._factors()
         if any(factors[k] != factors[of[0]] for _, of in self.groups for k in of):
             self._join_groups(factors)
         for group, of in self.groups:
@@ -199,12 +211,16 @@ class _Together:
         self.sums, self.since = self.sums[stay], [self.since[k] for k in stay]
 
     def _losses(self) -> Tensor:
-        return torch.cat([stack.losses(self.step) for stack in self.stacks])
+        """Each member's, detached; the gradients are in the parameters."""
+        return torch.cat([stack.step_back(self.step) for stack in self.stacks])
 
     def _compare(self) -> None:
         """The first batch's losses are those that each run has alone, or else nothing is trained together."""
-        with torch.no_grad():
+        try:
             together = self._losses()
+        except RuntimeError as error:  # a loss or a head that torch cannot batch, such as one that branches on values
+            raise CannotJoin(f"it cannot be batched: {error}") from error
+        with torch.no_grad():
             for member, found in zip(self.members, together.tolist(), strict=True):
                 batch = member.batch(0)
                 device = together.device
@@ -217,9 +233,7 @@ class _Together:
                     raise CannotJoin(f"its loss is {alone} alone and {found} together")
 
     def _take_step(self) -> None:
-        losses = [stack.losses(self.step) for stack in self.stacks]
-        for stack, loss in zip(self.stacks, losses, strict=True):
-            stack.heads.step_back(loss.sum())
+        losses = self._losses()
         for member in self.members:
             if member.trainer.plan.clip is not None:
                 nn.utils.clip_grad_norm_(member.head.parameters(), member.trainer.plan.clip)
@@ -227,7 +241,7 @@ class _Together:
         for optimizer in self.optimizers.values():
             if optimizer.param_groups:
                 optimizer.step()
-        self.sums += torch.cat(losses).detach().to(self.sums.device)
+        self.sums += losses.to(self.sums.device)
         self.since = [steps + 1 for steps in self.since]
 
     def _report(self) -> list[tuple[Member, bool]]:
@@ -250,6 +264,7 @@ class _Together:
                     member.meter.flush(self.step)
                     continue
                 stopped = member.trainer.evaluate(member.position, member.meter, member.session.keeper)
+                member.look_back()
                 if stopped or self.step == member.position.total:
                     gone.append((member, True))
                 elif not member.rests(member.trainer.clock(member.position, member.per_epoch)):

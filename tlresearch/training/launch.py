@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import logging
 import os
@@ -12,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +73,21 @@ def make_fabric(config: Mapping[str, Any]) -> Fabric:
         told = ", ".join(f"{key}={value}" for key, value in chosen.items())
         raise ConfigError(f"{told} do not go together, or not on this machine: {error}") from error
     fabric.launch()
+    _tune_memory()
     return fabric
+
+
+@cache
+def _tune_memory() -> None:
+    """Once in a process, when all libraries are there: what they hold is no longer searched for garbage.
+
+    And C's allocator keeps blocks of up to 31 MB for the next step instead of giving each back to the system: glibc
+    maps a block anew, page by page, until it has seen a larger one being freed; 32 MB is its limit.
+    """
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # or else extensions report at the end what they hold as leaked
+    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 def start_ranks(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from tlresearch.core.head import Head
@@ -31,12 +33,13 @@ class Heads:
         for stack, *own in zip(self.parameters.values(), *self.own, strict=True):
             for parameter, part in zip(own, stack.detach().flatten(0, 1), strict=True):
                 parameter.data = part
+        self.graph: torch.fx.GraphModule | None = None
 
     def _parted(self, stack: Tensor) -> Tensor:
         parted: Tensor = stack.detach().unflatten(0, (self.lanes, self.each))
         return parted
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def _logits(self, stacked: dict[str, Tensor], x: Tensor) -> Tensor:
         """Features (L, B, D) → logits (L, B, M, C)."""
         head = self.heads[0]
 
@@ -46,23 +49,34 @@ class Heads:
 
         each = vmap(one, (0, 0, None), out_dims=1)
         with _StackedLinear():
-            logits: Tensor = vmap(each)(self.parameters, self.buffers, x)
+            logits: Tensor = vmap(each)(stacked, self.buffers, x)
         return logits
 
-    def losses(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        """Features (L, B, D), labels (L, B, …) and rows' weights (L, B) → each head's weighted mean loss (L, M)."""
-        head, shape = self.heads[0], (*weight.shape, self.each)
-        every = y.unsqueeze(2).expand(*shape, *y.shape[2:]).flatten(0, 2)
-        losses = head.training_loss(self(x).flatten(0, 2), every).view(shape)
-        counted = (head.count(y.flatten(0, 1)).view(weight.shape) * weight).sum(1, keepdim=True)
-        return (losses * weight.unsqueeze(2)).sum(1) / counted.clamp(min=1e-12)
+    def step_back(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        """Features (L, B, D), labels (L, B, …) and rows' weights (L, B) → each head's weighted mean loss (L, M).
 
-    def step_back(self, loss: Tensor) -> None:
-        """The gradient of `loss` into every head's own parameters."""
-        gradients = torch.autograd.grad(loss, list(self.parameters.values()))
+        The gradients of their sum are then in every head's own parameters. Always of the shapes of the first call,
+        which is traced: the later ones replay its products without the layers of dispatch in between.
+        """
+        inputs = (self.parameters, x, y, weight)
+        if self.graph is None:
+            self.graph = make_fx(partial(self._gradients))(*inputs)  # of a method it would count `self`
+        with torch.no_grad():
+            losses, gradients = self.graph(*inputs)
         for column, gradient in enumerate(gradients):
             for own, part in zip(self.own, gradient.flatten(0, 1).unbind(), strict=True):
                 own[column].grad = part
+        return losses  # type: ignore[no-any-return]  # a graph's outputs have no types
+
+    def _gradients(
+        self, parameters: dict[str, Tensor], x: Tensor, y: Tensor, weight: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        head, shape = self.heads[0], (*weight.shape, self.each)
+        every = y.unsqueeze(2).expand(*shape, *y.shape[2:]).flatten(0, 2)
+        losses = head.training_loss(self._logits(parameters, x).flatten(0, 2), every).view(shape)
+        counted = (head.count(y.flatten(0, 1)).view(weight.shape) * weight).sum(1, keepdim=True)
+        means = (losses * weight.unsqueeze(2)).sum(1) / counted.clamp(min=1e-12)
+        return means, torch.autograd.grad(means.sum(), list(parameters.values()))
 
     def release(self) -> None:
         """The heads own their parameters again."""
