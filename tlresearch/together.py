@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tlresearch.core.backbone import Backbone
     from tlresearch.results.runs import Run
-    from tlresearch.training.fused import Member
+    from tlresearch.training.member import Member
 
 FREE = ("optimizer", "schedule", "seed", "selection", "patience", "clip", "epochs", "steps", "batch_size")
 """Top-level keys in which runs that train together may differ; beside them head.pooling and the drawing of labels."""
@@ -109,7 +109,8 @@ class _Log:
 
 def _train(runs: Sequence[_Job]) -> dict[int, Run]:
     from tlresearch.training import launch
-    from tlresearch.training.fused import CannotJoin, train_together as steps
+    from tlresearch.training.fused import train_together as steps
+    from tlresearch.training.member import CannotJoin
 
     fabric = launch.make_fabric(runs[0].config)
     with ExitStack() as claims:
@@ -126,7 +127,7 @@ def _train(runs: Sequence[_Job]) -> dict[int, Run]:
 def _join(runs: Sequence[_Job], fabric: Fabric, claims: ExitStack) -> list[_Joined]:
     """Those of the runs that this process may run, begun, over one backbone."""
     from tlresearch.core.seeding import reseed
-    from tlresearch.training.fused import Member
+    from tlresearch.training.member import Member
     from tlresearch.training.session import Session
 
     joined: list[_Joined] = []

@@ -92,6 +92,28 @@ def test_one_that_diverges_fails_alone(sweep):
     assert sorted(run.status for run in found.values()) == ["done", "done", "failed"]
 
 
+HEEDING = """
+from tlresearch.config.registry import register
+from tlresearch.core.types import Clock
+
+
+@register("schedule", "heeding")
+def heeding(clock: Clock) -> float:
+    \"\"\"Slower by what validation says: each run has a rate of its own.\"\"\"
+    return 1 / (1 + sum(row["loss"] for row in clock.history))
+"""
+
+
+def test_a_schedule_that_heeds_validation_is_asked_for_each_run(sweep, plugin):
+    plugin("heeding.py", HEEDING)
+    axes = ("schedule=heeding", "optimizer.lr=1e-3,1e-2", "seed=0,1")
+    _, together, said = sweep("fused", *axes)
+    assert "4 runs train together" in said and "one by one" not in said
+    _, alone, _ = sweep("basic", *axes)
+    for identity, run in alone.items():
+        assert together[identity].metrics["test"] == pytest.approx(run.metrics["test"], abs=1e-4)
+
+
 def test_a_loss_that_cannot_be_batched_trains_one_by_one(sweep, monkeypatch):
     """Its head looks at values, which a traced computation cannot."""
     usual = Linear.training_loss

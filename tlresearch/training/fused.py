@@ -9,82 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tlresearch.core.head import Head
 from tlresearch.core.kinds import kind_of
 from tlresearch.core.labels import blank, labelled
-from tlresearch.core.types import Batch, Clock, Features
-from tlresearch.training.data import Endless
+from tlresearch.core.types import Batch, Features
 from tlresearch.training.evaluate import Predictions, metrics
 from tlresearch.training.gradients import TASK
+from tlresearch.training.member import CannotJoin, Member
 from tlresearch.training.meter import NonFiniteLoss
-from tlresearch.training.parameters import wanted
 from tlresearch.training.progress import Bar
-from tlresearch.training.session import Session
 from tlresearch.training.stacked import Heads
-
-
-class CannotJoin(Exception):
-    """Why a run trains alone."""
-
-
-class Member:
-    """One of the runs: a session that has begun its stage, from features alone. Raises CannotJoin for any other."""
-
-    def __init__(self, session: Session) -> None:
-        self.session, self.trainer, self.position = session, session.trainer, session.position
-        stage, plan, train = session.stage, session.trainer.plan, session.prepared["train"]
-        self.task, self.train = stage.tasks[0].name, train
-        self.head: Head = session.model.head(self.task)
-        _check(session, self.head)
-        meter = self.trainer.begin(train, session.prepared.get("unlabelled"), self.position, session.keeper)
-        cut = session.model.cut
-        if meter is None or cut is None or not train.lean or self.trainer.optimizer is None:
-            raise CannotJoin(f"its methods need more than features ({session.features.report['why']})")
-        if not type(self.trainer.optimizer).__module__.startswith("torch."):
-            raise CannotJoin("its optimizer may look beyond its parameters")
-        self.meter, self.optimizer = meter, self.trainer.optimizer
-        self.groups = list(self.optimizer.param_groups)
-        self.features = cut.names[session.model.pooling[self.task]]
-        self.size = min(plan.batch_size, len(train))
-        self.order = Endless(len(train), plan.seed, "order", self.trainer.steps_before)
-        self.lane = (id(stage.train), self.features, plan.seed, self.size)
-        self.per_epoch = self.trainer.steps_per_epoch(len(train))
-        self.every = plan.evaluate_every or self.per_epoch
-        self.values: dict[str, float] = {}
-        session.keeper.evaluate = lambda: self.values
-        self.follows = repr((session.config["schedule"], self.position.total, self.per_epoch))
-        self.look_back()
-        start = self.trainer.clock(self.position, self.per_epoch)
-        epochs = range(1 + self.position.total // self.per_epoch)
-        if not all(self.rests(start._replace(epoch=epoch)) for epoch in epochs):
-            raise CannotJoin("more than its head moves in a later epoch")
-
-    def batch(self, step: int) -> Batch:
-        """The rows of one step, as the run alone would draw them."""
-        return self.train.batch(self.order.positions(step * self.size, self.size))
-
-    def rests(self, clock: Clock) -> bool:
-        """Whether the methods leave the whole backbone at rest."""
-        return not wanted(self.session.model, self.session.methods, clock)
-
-    def look_back(self) -> None:
-        """After a validation, which a schedule may heed. Members of one pace have one factor at every step."""
-        self.pace = self.follows + repr(self.position.history)
-
-    def factor(self) -> float:
-        """The schedule's."""
-        return float(self.session.schedule(self.trainer.clock(self.position, self.per_epoch)))
-
-
-def _check(session: Session, head: Head) -> None:
-    if len(session.stream.stages) > 1 or len(session.stage.tasks) > 1:
-        raise CannotJoin("several stages or tasks")
-    if session.trainer.plan.accumulate > 1 or head.closed_form:
-        raise CannotJoin("micro-batches, or a head with a closed form")
-    if any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in head.modules()):
-        raise CannotJoin("a head that drops features at random")
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in head.modules()):
-        raise CannotJoin("a head that normalises by the batch")
 
 
 def train_together(members: Sequence[Member]) -> list[Member]:
@@ -189,8 +122,11 @@ class _Together:
 
     def _factors(self) -> list[float]:
         """The schedules', each asked once."""
-        of = {member.pace: member for member in self.members}
-        found = {pace: member.factor() for pace, member in of.items()}
+        found: dict[str, float] = {}
+        for member in self.members:
+            if member.pace not in found:
+                factor = member.factor()  # which may change the pace
+                found[member.pace] = factor
         return [found[member.pace] for member in self.members]
 
     def _set_rates(self) -> None:
@@ -264,7 +200,6 @@ class _Together:
                     member.meter.flush(self.step)
                     continue
                 stopped = member.trainer.evaluate(member.position, member.meter, member.session.keeper)
-                member.look_back()
                 if stopped or self.step == member.position.total:
                     gone.append((member, True))
                 elif not member.rests(member.trainer.clock(member.position, member.per_epoch)):

@@ -84,7 +84,6 @@ def _tune_memory() -> None:
     And C's allocator keeps blocks of up to 31 MB for the next step instead of giving each back to the system: glibc
     maps a block anew, page by page, until it has seen a larger one being freed; 32 MB is its limit.
     """
-    gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)  # or else extensions report at the end what they hold as leaked
     torch.empty(31 * 2**20, dtype=torch.uint8)
