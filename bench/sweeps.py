@@ -27,6 +27,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RATES = "1e-4,3e-4,1e-3,2e-3,3e-3,5e-3,1e-2,3e-2"
 DECAYS = "0,0.001,0.01,0.1"
+TURNS = 3
 FROZEN_RUNS = 2
 """So many of the 64 runs of transformers.Trainer are measured; the rest is multiplied. The same of single commands."""
 
@@ -79,14 +80,9 @@ def probes(data: Path, scratch: Path) -> None:
     assert len(made) == 64 and all(record["status"] == "done" for record in made), len(made)
     best = max(record["metrics"]["test"]["accuracy"] for record in made)
     print(f"64 probes from cold: {cold:.1f} s, test accuracy up to {best:.4f}")
-    seconds = {}
     shutil.copytree(scratch / "cold/features", scratch / "single/features")
-    for store in ("together", "alone"):
-        shutil.copytree(scratch / "cold/features", scratch / store / "features")
-        launcher = "fused" if store == "together" else "basic"
-        seconds[store] = train(*base, *grid, f"hydra/launcher={launcher}", store=scratch / store, multirun=True)
-        print(f"64 probes on kept features, {store}: {seconds[store]:.1f} s")
-    differences = _differences(scratch / "together", scratch / "alone")
+    seconds, work = _warm(scratch, [*base, *grid])
+    differences = _differences(scratch / "together0", scratch / "alone0")
     print(f"largest difference of a metric between together and alone: {differences:.2g}")
     single = [*base, "optimizer.weight_decay=0", "batch_size=32", "seed=0"]
     commands = [train(*single, f"optimizer.lr={lr}", store=scratch / "single") for lr in ("1e-3", "3e-3")]
@@ -95,10 +91,27 @@ def probes(data: Path, scratch: Path) -> None:
     print(f"frozen encoder with transformers.Trainer, one run: {', '.join(f'{s:.1f}' for s in peer)} s")
     tell("64 runs of transformers.Trainer (multiplied) / 64 probes from cold", 64 * statistics.mean(peer) / cold, "150")
     tell("64 probes one by one / together, both on kept features", seconds["alone"] / seconds["together"], "3")
-    work = {store: sum(r["cost"]["seconds_train"] for r in records(scratch / store)) for store in seconds}
     tell("their training alone, by the records", work["alone"] / work["together"], "2.5")
     each = 64 * statistics.mean(commands)
     tell("64 commands (2 measured, multiplied) / 64 probes together", each / seconds["together"], "–")
+
+
+def _warm(scratch: Path, overrides: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """Both ways in turn, each on kept features: means of the wall times and of what the records say of training."""
+    seconds: dict[str, list[float]] = {"together": [], "alone": []}
+    work: dict[str, list[float]] = {"together": [], "alone": []}
+    for turn in range(TURNS):
+        for way, launcher in (("together", "fused"), ("alone", "basic")):
+            store = scratch / f"{way}{turn}"
+            shutil.copytree(scratch / "cold/features", store / "features")
+            seconds[way].append(train(*overrides, f"hydra/launcher={launcher}", store=store, multirun=True))
+            work[way].append(sum(record["cost"]["seconds_train"] for record in records(store)))
+            print(f"64 probes on kept features, {way}: {seconds[way][-1]:.1f} s", flush=True)
+    return _means(seconds), _means(work)
+
+
+def _means(values: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.mean(of) for name, of in values.items()}
 
 
 def _differences(first: Path, second: Path) -> float:
