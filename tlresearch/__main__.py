@@ -1,8 +1,6 @@
 """`python -m tlresearch` is the command `tlresearch`."""
 
-import sys
-
-from tlresearch.commands.main import main
+from tlresearch.commands.main import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -50,6 +50,23 @@ def test_python_m():
     assert (done.returncode, done.stdout) == (0, f"tlresearch {tlresearch.__version__}\n")
 
 
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["nothing"], 2)])
+def test_a_process_that_ends_at_once_has_done_everything(arguments, code):
+    lines = [
+        "import atexit, sys, threading, time",
+        "from concurrent.futures import ThreadPoolExecutor",
+        "from tlresearch.commands.main import run",
+        "atexit.register(print, 'at exit')",
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()",
+        "ThreadPoolExecutor(1).submit(print, 'pool')",
+        f"sys.argv = ['tlresearch', *{arguments}]",
+        "run()",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert done.returncode == code and {"at exit", "thread", "pool"} <= set(done.stdout.split("\n"))
+    assert "tlresearch" in done.stdout if code == 0 else "unknown command 'nothing'" in done.stderr
+
+
 def test_help_names_every_command(run):
     code, out, _ = run("--help")
     assert code == 0

@@ -3,40 +3,12 @@
 import pytest
 from torch import nn
 
-from tlresearch.config.build import build
 from tlresearch.config.errors import ConfigError
-from tlresearch.core.backbone import Backbone
-from tlresearch.core.model import Model
-from tlresearch.core.types import Clock, Spec
+from tlresearch.core.types import Spec
 from tlresearch.methods.bitfit import BitFit
 
 
-class Plain(Backbone):
-    """Two linear layers without bias or norm."""
-
-    feature_dim = 3
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(2, 3, bias=False), nn.Linear(3, 3, bias=False)])
-
-    def blocks(self):
-        return list(self.layers)
-
-
-@pytest.fixture
-def bert(tiny_bert_folder):
-    options = {"name": "transformers", "weights": f"path:{tiny_bert_folder}"}
-    return Model(build("backbone", options, spec=Spec("text", None, ())))
-
-
-def moving(model, method):
-    method.setup(model, Spec("text", None, ()))
-    chosen = {id(p) for p in method.trainable(model, Clock(0, 0, 0, 1, ()))}
-    return {name for name, p in model.backbone.named_parameters() if id(p) in chosen}
-
-
-def test_bitfit_moves_what_peft_calls_biases(bert):
+def test_bitfit_moves_what_peft_calls_biases(bert, moving):
     from peft import LoraConfig, get_peft_model
 
     found = moving(bert, BitFit())
@@ -46,16 +18,16 @@ def test_bitfit_moves_what_peft_calls_biases(bert):
     assert len(peer) == 2 * 8 + 1, "six projections and two norms a layer, and the embeddings' norm"
 
 
-def test_bitfit_of_the_papers_smaller_set(bert):
+def test_bitfit_of_the_papers_smaller_set(bert, moving):
     found = moving(bert, BitFit(targets="query|intermediate"))
     assert {name.split("layer.")[1] for name in found} == {
         f"{i}.{part}.bias" for i in (0, 1) for part in ("attention.self.query", "intermediate.dense")
     }
 
 
-def test_what_is_not_there_is_refused(bert):
+def test_what_is_not_there_is_refused(bert, plain):
     with pytest.raises(ConfigError, match="this backbone has no bias"):
-        BitFit().setup(Model(Plain()), Spec("vector", (2,), ()))
+        BitFit().setup(plain, Spec("vector", (2,), ()))
     with pytest.raises(ConfigError, match="targets: 'kwery': matches no bias of the backbone"):
         BitFit(targets="kwery").setup(bert, Spec("text", None, ()))
     with pytest.raises(ConfigError, match=r"targets: '\(': is no regular expression"):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from tlresearch import __version__
 from tlresearch.config.errors import ConfigError, nearest
@@ -26,6 +30,20 @@ COMMANDS = {
 """Name → module with `add_arguments(parser)` and `main(arguments) -> int`, and a summary."""
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
+
+
+def run() -> NoReturn:
+    """The command as a process, which ends once all is written: to take torch apart object by object takes two seconds.
+
+    What an orderly end does otherwise is done: threads are waited for, functions registered with atexit called.
+    """
+    code = main()
+    threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing ends its processes
+    atexit._run_exitfuncs()
+    with suppress(BrokenPipeError):  # the reader went away: no error, as below
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
