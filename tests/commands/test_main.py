@@ -63,7 +63,8 @@ def test_a_process_that_ends_at_once_has_done_everything(arguments, code):
         "run()",
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
-    assert done.returncode == code and {"at exit", "thread", "pool"} <= set(done.stdout.split("\n"))
+    assert done.returncode == code
+    assert all(word in done.stdout for word in ("at exit", "thread", "pool")), "threads' lines may run into one another"
     assert "tlresearch" in done.stdout if code == 0 else "unknown command 'nothing'" in done.stderr
 
 
