@@ -70,7 +70,7 @@ def clinc150(data: Path, folder: Path) -> Path:
     return folder
 
 
-def probes(data: Path, scratch: Path) -> None:
+def probes(data: Path, scratch: Path, turns: int) -> None:
     """8 rates × 4 weight decays × 2 seeds, 5 epochs of a linear probe on CLINC150 with MiniLM."""
     path = clinc150(data, scratch / "clinc150")
     base = ["backbone=minilm", "dataset=text_file", f"dataset.path={path}", "method=[probe]", "epochs=5"]
@@ -81,7 +81,7 @@ def probes(data: Path, scratch: Path) -> None:
     best = max(record["metrics"]["test"]["accuracy"] for record in made)
     print(f"64 probes from cold: {cold:.1f} s, test accuracy up to {best:.4f}")
     shutil.copytree(scratch / "cold/features", scratch / "single/features")
-    seconds, work = _warm(scratch, [*base, *grid])
+    seconds, work = _warm(scratch, [*base, *grid], turns)
     differences = _differences(scratch / "together0", scratch / "alone0")
     print(f"largest difference of a metric between together and alone: {differences:.2g}")
     single = [*base, "optimizer.weight_decay=0", "batch_size=32", "seed=0"]
@@ -96,11 +96,11 @@ def probes(data: Path, scratch: Path) -> None:
     tell("64 commands (2 measured, multiplied) / 64 probes together", each / seconds["together"], "–")
 
 
-def _warm(scratch: Path, overrides: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+def _warm(scratch: Path, overrides: Sequence[str], turns: int) -> tuple[dict[str, float], dict[str, float]]:
     """Both ways in turn, each on kept features: means of the wall times and of what the records say of training."""
     seconds: dict[str, list[float]] = {"together": [], "alone": []}
     work: dict[str, list[float]] = {"together": [], "alone": []}
-    for turn in range(TURNS):
+    for turn in range(turns):
         for way, launcher in (("together", "fused"), ("alone", "basic")):
             store = scratch / f"{way}{turn}"
             shutil.copytree(scratch / "cold/features", store / "features")
@@ -188,12 +188,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="+", choices=("probes", "blocks", "pipeline", "starts"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the public data sets")
+    parser.add_argument("--turns", type=int, default=TURNS, help="how often the warm sweeps are measured")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tlresearch_bench_") as folder:
         for case in arguments.case:
             scratch = Path(folder) / case
             scratch.mkdir()
-            probes(arguments.data, scratch) if case == "probes" else globals()[case](scratch)
+            if case == "probes":
+                probes(arguments.data, scratch, arguments.turns)
+            else:
+                globals()[case](scratch)
 
 
 if __name__ == "__main__":

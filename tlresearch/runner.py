@@ -120,6 +120,7 @@ def prepare(config: Mapping[str, Any]) -> Prepared:
 
     store.writable(Path(config["store"]))
     launch.check_devices(config)
+    launch.flush_denormals()
     stream, digest = read_data(config)
     check_fit(config, stream.spec)
     rates = recommended_rates(config)

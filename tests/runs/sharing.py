@@ -3,10 +3,10 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -53,6 +53,7 @@ class Terminal:
     """One `tlresearch train -m` in a process group of its own."""
 
     def __init__(self, *overrides, witness, pause=0.0):
+        self.witness = witness
         command = [sys.executable, "-m", "tlresearch", "train", "-m", *SMALL, *overrides]
         self.environment = {**os.environ, "WITNESS": str(witness), "PAUSE": str(pause)}
         self.process = subprocess.Popen(
@@ -69,9 +70,15 @@ class Terminal:
         _, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, err.splitlines()
 
-    def kill(self, group):
-        """SIGKILL, to the whole process group or to the main process alone."""
-        (os.killpg if group else os.kill)(self.process.pid, signal.SIGKILL)
+    def kill(self, everything):
+        """SIGKILL to the main process alone; or as power loss, to all that it and its predecessors have started.
+
+        Without the latter a launcher's jobs, which go on alone, pile up faster than a slow machine works them off.
+        """
+        self.process.kill()
+        for process in family(self.witness) if everything else ():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.stderr.close()
         self.process.wait()
 

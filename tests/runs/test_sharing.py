@@ -85,7 +85,7 @@ def test_killed_at_random_moments_and_started_again(witness, undisturbed, launch
         while len(said(witness)) == before and time.monotonic() < end and terminal.process.poll() is None:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 1.5))
-        terminal.kill(group=number % 2 == 0)
+        terminal.kill(everything=number % 2 == 0)
     code, err = Terminal(*overrides, witness=witness).end()
     assert code == 0, err
     assert numbers(total(err))["runs"] == runs

@@ -48,6 +48,14 @@ def check_devices(config: Mapping[str, Any]) -> None:
         fail("num_nodes", config["num_nodes"], f"start every node's processes with torchrun or srun, e.g. {example}")
 
 
+def flush_denormals() -> None:
+    """Numbers below 1e-38 count as 0: the gradients and moments of certain predictions, which CPUs multiply slowly.
+
+    Threads take this over when they start: to be called before the first operation that is spread over several.
+    """
+    torch.set_flush_denormal(True)
+
+
 def device_count(config: Mapping[str, Any]) -> int:
     """Devices of a run on each node: `devices`, or with "auto" every CUDA device (1 without any, and on the CPU)."""
     if config["devices"] != "auto":
