@@ -17,9 +17,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from hydra_plugins.tlresearch.jobs import outcome, run_elsewhere
 
 WAIT = "hydra.sweeper.wait="
 WAITING = 500
@@ -54,6 +56,7 @@ class GridSweeperConf(BasicSweeperConf):
     _target_: str = "hydra_plugins.tlresearch.GridSweeper"
     grids: list[dict[str, Any]] = field(default_factory=list)
     total: int | None = None  # runs of the sweep
+    number: int | None = None  # which of them this is, from 0
     wait: bool = True  # for a run that is under way elsewhere
 
 
@@ -69,19 +72,29 @@ class GridSweeper(BasicSweeper):
         params: Mapping[str, str] | None = None,
         grids: list[dict[str, Any]] | None = None,
         total: int | None = None,
+        number: int | None = None,
         wait: bool = True,
     ) -> None:
         super().__init__(max_batch_size, dict(params or {}))
         self.grids = [dict(grid) for grid in grids or ()]
+        self.task_function: TaskFunction | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As ever; a configuration that was composed to be validated is not composed again to be launched."""
+        """As ever; a configuration that was composed to be validated is not composed again."""
         from tlresearch.config.alike import Alike
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.task_function = task_function
+        loader: Any = hydra_context.config_loader
+        self._load = _Once(Alike(loader.load_sweep_config, loader))
         if isinstance(self.launcher, BasicLauncher):  # others hand the loader to their processes
-            loader: Any = hydra_context.config_loader
-            loader.load_sweep_config = _Once(Alike(loader.load_sweep_config, loader))
+            loader.load_sweep_config = self._load
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Composes every job, which raises what Hydra finds wrong with one."""
+        assert self.config is not None
+        for job in batch:
+            self._load(self.config, list(job))
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
         """Runs all there are, whatever becomes of single ones; what is under way elsewhere comes last.
@@ -89,7 +102,6 @@ class GridSweeper(BasicSweeper):
         All are composed first, so that a mistake in a key or a name is told before anything is written.
         """
         from tlresearch.commands.train import conclude, list_runs
-        from tlresearch.results.lock import Busy
 
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         batches = self._batches(arguments)
@@ -102,14 +114,30 @@ class GridSweeper(BasicSweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
+        if isinstance(self.launcher, BasicLauncher):
+            results = self._run_in_turn(batches, jobs)
+        else:
+            results = run_elsewhere(
+                self,
+                len(jobs),
+                lambda number: self._composed(jobs[number], number),
+                lambda chosen, wait: self._launch([jobs[number] for number in chosen], chosen[0], wait=wait),
+                self.max_batch_size or len(jobs),
+            )
+        conclude([_told(job) for job in jobs], [outcome(result) for result in results])
+        return [results]
+
+    def _run_in_turn(self, batches: Sequence[list[list[str]]], jobs: Sequence[list[str]]) -> list[JobReturn]:
+        """By a launcher of this process: all that are free first, then those that were under way elsewhere."""
+        from tlresearch.results.lock import Busy
+
         results: list[JobReturn] = []
         for batch in batches:
-            results += self._launch(batch, len(results), wait=not isinstance(self.launcher, BasicLauncher))
+            results += self._launch(batch, len(results), wait=False)
         for number, result in enumerate(results):
-            if isinstance(_outcome(result), Busy):
+            if isinstance(outcome(result), Busy):
                 results[number : number + 1] = self._launch([jobs[number]], number, wait=True)
-        conclude([_told(job) for job in jobs], [_outcome(result) for result in results])
-        return [results]
+        return results
 
     def _batches(self, arguments: Sequence[str]) -> list[list[list[str]]]:
         assert self.hydra_context is not None
@@ -124,10 +152,17 @@ class GridSweeper(BasicSweeper):
         return [job for batch in sweeper._batches(list(config.hydra.overrides.task)) for job in batch]
 
     def _compose(self, job: Sequence[str]) -> DictConfig:
-        assert self.config is not None and self.hydra_context is not None
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+        config = self._composed(job)
         with open_dict(config):
             del config["hydra"]
+        return config
+
+    def _composed(self, job: Sequence[str], number: int = 0) -> DictConfig:
+        """The configuration of a job, with Hydra's part."""
+        assert self.config is not None
+        config = self._load(self.config, list(job))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
         return config
 
     def _launch(self, jobs: Sequence[Sequence[str]], first: int, *, wait: bool) -> Sequence[JobReturn]:
@@ -147,7 +182,7 @@ class GridSweeper(BasicSweeper):
     def split_arguments(  # type: ignore[override]  # there it is a static method, called on the instance
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
-        """The runs as lists of overrides, in batches; each is told how many there are."""
+        """The runs as lists of overrides, in batches; each is told which it is and how many there are."""
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = {override.get_key_element() for override in overrides}
@@ -156,7 +191,8 @@ class GridSweeper(BasicSweeper):
             axes = parser.parse_overrides([f"{key}={value}" for key, value in grid.items()])
             (jobs,) = BasicSweeper.split_arguments([*axes, *overrides], None)
             runs.update(dict.fromkeys(tuple(job) for job in jobs))
-        jobs = [[*job, f"hydra.sweeper.total={len(runs)}"] for job in runs]
+        of = f"hydra.sweeper.total={len(runs)}"
+        jobs = [[*job, of, f"hydra.sweeper.number={number}"] for number, job in enumerate(runs)]
         return list(self.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else [[]]
 
     def _left(self, given: set[str]) -> list[dict[str, Any]]:
@@ -167,12 +203,6 @@ class GridSweeper(BasicSweeper):
 def _told(job: Sequence[str]) -> list[str]:
     """A run's overrides without those that only tell Hydra something."""
     return [override for override in job if not override.startswith("hydra.")]
-
-
-def _outcome(result: JobReturn) -> Any:
-    """The value that a run returned, or the exception that ended it; Hydra's own property would raise it."""
-    assert result.status != JobStatus.UNKNOWN
-    return result._return_value
 
 
 def install_sweeper() -> None:

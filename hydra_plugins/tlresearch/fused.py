@@ -9,8 +9,10 @@ from typing import Any
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, open_dict
+
+from hydra_plugins.tlresearch.jobs import run_here
 
 
 @dataclass
@@ -43,7 +45,7 @@ class FusedLauncher(BasicLauncher):
             plain.append((copied, list(config.hydra.overrides.task)))
         made = train_together(plain)
         return [
-            self._made(config, made[i]) if i in made and collects(config.hydra.sweeper) else self._run(config)
+            self._made(config, made[i]) if i in made and collects(config.hydra.sweeper) else run_here(self, config)
             for i, config in enumerate(configs)
         ]
 
@@ -52,18 +54,8 @@ class FusedLauncher(BasicLauncher):
         from tlresearch.commands.train import told
 
         overrides = list(config.hydra.overrides.task)
-        value = told(run, config.hydra.job.num, overrides, config.hydra.sweeper.total)
+        value = told(run, config.hydra.sweeper.number, overrides, config.hydra.sweeper.total)
         return JobReturn(overrides, working_dir=os.getcwd(), status=JobStatus.COMPLETED, _return_value=value)
-
-    def _run(self, config: DictConfig) -> JobReturn:
-        assert self.hydra_context is not None and self.task_function is not None
-        return run_job(
-            hydra_context=self.hydra_context,
-            task_function=self.task_function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
 
 
 def install_launcher() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlresearch.commands.sweep import duration
@@ -22,10 +23,14 @@ STATES = ("done", "stale", "failed", "running", "interrupted", "to do")
 class Planned(NamedTuple):
     """One run that was asked for. state: one of STATES; open: whether the command would run it."""
 
-    identity: str
+    folder: Path
+    config: dict[str, Any]
     state: str
     open: bool
-    config: dict[str, Any]
+
+    def now(self) -> Planned:
+        """The same run, with its state at this moment."""
+        return look(self.folder, self.config)
 
 
 def show(runs: Iterable[tuple[DictConfig, Sequence[str]]], tell: Callable[[Exception], None]) -> None:
@@ -47,9 +52,9 @@ def show(runs: Iterable[tuple[DictConfig, Sequence[str]]], tell: Callable[[Excep
             refused += 1
             continue
         told = " ".join(override for override in overrides if not override.startswith("dry_run="))
-        print(f"{found.identity}  {found.state:<11}  {told}".rstrip(), flush=True)
+        print(f"{found.folder.name}  {found.state:<11}  {told}".rstrip(), flush=True)
         planned.append(found)
-    different = list({found.identity: found for found in planned}.values())
+    different = list({found.folder: found for found in planned}.values())
     print(counts(different, refused, len(planned) - len(different)))
     left = [found for found in different if found.open]
     if left:
@@ -57,20 +62,23 @@ def show(runs: Iterable[tuple[DictConfig, Sequence[str]]], tell: Callable[[Excep
 
 
 def plan(config: DictConfig) -> Planned:
-    """What the store knows of one run."""
+    """What the store knows of one run. Reads the data, which its identity depends on."""
     from tlresearch.runner import prepare, resolve
 
     plain = resolve(config)
-    prepared = prepare(plain)
-    record = store.read_record(prepared.folder)
-    if record is None:
-        state = "running" if lock.holder(prepared.folder, touch=False) else "to do"
-    else:
-        state = str(record["status"])
-        if state == "done" and Run(prepared.folder, record).stale:
-            state = "stale"
-    again = {"stale": plain["rerun_stale"], "failed": plain["retry_failed"]}
-    return Planned(prepared.identity, state, again.get(state, state in ("interrupted", "to do")), plain)
+    return look(prepare(plain).folder, plain)
+
+
+def look(folder: Path, config: dict[str, Any]) -> Planned:
+    """What the store knows of the run in a folder. config: resolved."""
+    record = store.read_record(folder)
+    state = "to do" if record is None else str(record["status"])
+    if record is not None and state == "done":
+        state = "stale" if Run(folder, record).stale else "done"
+    elif lock.holder(folder, touch=False):
+        state = "running"
+    again = {"stale": config["rerun_stale"], "failed": config["retry_failed"]}
+    return Planned(folder, config, state, bool(again.get(state, state in ("interrupted", "to do"))))
 
 
 def counts(planned: Sequence[Planned], refused: int, twice: int) -> str:

@@ -12,6 +12,8 @@ from tlresearch.config.compose import user_error
 from tlresearch.config.errors import ConfigError, Problem, nearest
 
 if TYPE_CHECKING:
+    from hydra.conf import HydraConf
+
     from tlresearch.results.runs import Run
 
 
@@ -37,6 +39,11 @@ def objective(run: Run, name: str | None) -> float | None:
         raise ConfigError(Problem("objective", f"{name!r}: the run has no such metric; {nearest(name, known)}"))
     value = known.get(name or f"validation.{run.metric.removeprefix('test.')}")
     return value if isinstance(value, float) and math.isfinite(value) else None
+
+
+def number(job: HydraConf) -> int:
+    """Which run of the sweep this is, from 0, by the sweeper where it says so: a launcher may get only some of them."""
+    return int(job.sweeper["number"] if collects(job.sweeper) else job.job.num)
 
 
 STOPPED = "stopped by the budget and saved"

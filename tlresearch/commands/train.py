@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tlresearch.commands import details
 from tlresearch.commands.main import FAILED, USAGE, complain
-from tlresearch.commands.sweep import Pace, Value, collects, objective, summary, total
+from tlresearch.commands.sweep import Pace, Value, collects, number, objective, summary, total
 from tlresearch.config import budget, source
 from tlresearch.config.compose import VERSION_BASE, check, user_error
 from tlresearch.config.errors import ConfigError, fail
@@ -128,7 +128,7 @@ def _run(config: DictConfig, overrides: list[str], job: HydraConf, sweep: bool) 
         if not pipeline and not within_ranks():  # ranks have to decide as one, by one clock
             budget.Budget(config).check()
         if sweep and speaks():
-            print(_pace.line(job.job.num, _pace.total, overrides), flush=True)
+            print(_pace.line(number(job), _pace.total, overrides), flush=True)
         wait = sweep and bool(job.sweeper.get("wait", True))
         if pipeline:
             from tlresearch.pipeline import run_pipeline
