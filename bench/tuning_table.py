@@ -1,6 +1,6 @@
-"""The tables of docs/results/tuning.md, out of the stores of sweeps/tuning_text.yaml and sweeps/tuning_vision.yaml.
+"""The tables of docs/results/tuning.md, out of the store of the sweeps/tuning_*.yaml.
 
-    python bench/tuning_table.py runs/tuning_text runs/tuning_vision
+    python bench/tuning_table.py runs/tuning
 
 A row an arm. Of an arm's learning rates the one is shown that is best on validation at seed 0, by accuracy and then
 loss; test rows play no part. Intervals are Student's t at 95 %. Seconds, the median over seeds, are of training: steps,
@@ -51,6 +51,8 @@ def arm(row: Row) -> str:
     name = "+".join(row["method"] or ["finetune"])
     if name == "peft":
         name = f"peft {row['config']['method']['peft']['type']}"
+    if name == "partial" and row["config"]["method"]["partial"].get("include"):
+        name = "partial (convolutions)"
     if row["weights"] == "none":
         return "scratch"
     if row["config"]["init_from"] is None:

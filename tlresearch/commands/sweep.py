@@ -54,10 +54,11 @@ class Value(float):
     """A run's headline value, as a launcher carries it from its process; reused: the run was found done."""
 
     reused: bool
+    folder: str
 
-    def __new__(cls, value: float, reused: bool = False) -> Value:
+    def __new__(cls, value: float, reused: bool = False, folder: str = "") -> Value:
         self = super().__new__(cls, value)
-        self.reused = reused
+        self.reused, self.folder = reused, folder
         return self
 
 

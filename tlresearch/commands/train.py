@@ -115,7 +115,7 @@ def told(run: Run, number: int, overrides: Sequence[str], total: int) -> Value:
 def _result(run: Run) -> Value:
     if speaks():
         print(f"{run.folder}  {run.metric}={run.value:.4f}", flush=True)
-    return Value(run.value, run.reused)
+    return Value(run.value, run.reused, str(run.folder))
 
 
 def _run(config: DictConfig, overrides: list[str], job: HydraConf, sweep: bool) -> Run:
