@@ -5,6 +5,7 @@ sys.modules, where a dataclass would look up annotations that are strings: so th
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -25,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.tlresearch.jobs import outcome, run_elsewhere
 
+SUBMITIT_LOCAL = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
 TOLD = "hydra.sweeper."
 WAITING = 500
 """So many composed configurations are kept between validation and launch."""
@@ -136,7 +138,7 @@ class GridSweeper(BasicSweeper):
 
     def _run(self, jobs: Sequence[list[str]], first: int) -> list[JobReturn]:
         """first: how many have been run before."""
-        batch = self.max_batch_size or max(len(jobs), 1)
+        batch = self.max_batch_size or self._at_once() or max(len(jobs), 1)
         if isinstance(self.launcher, BasicLauncher):
             return self._run_in_turn(jobs, first, batch)
         return run_elsewhere(
@@ -146,6 +148,15 @@ class GridSweeper(BasicSweeper):
             lambda numbers, wait: self._launch(jobs, numbers, first, wait=wait),
             batch,
         )
+
+    def _at_once(self) -> int | None:
+        """The most jobs that a launcher should get at once; None where it sees to that itself.
+
+        submitit's local one starts a process for each job at once: a dozen that import torch on two cores take minutes
+        and gigabytes, and are all left behind where the command is killed.
+        """
+        assert self.config is not None
+        return os.cpu_count() if self.config.hydra.launcher._target_ == SUBMITIT_LOCAL else None
 
     def _run_in_turn(self, jobs: Sequence[list[str]], first: int, batch: int) -> list[JobReturn]:
         """By a launcher of this process: all that are free first, then those that were under way elsewhere."""

@@ -1,6 +1,7 @@
 """Sweeps of several grids, through the real command line; the runs themselves are not made."""
 
 import pytest
+from omegaconf import OmegaConf
 
 GRIDS = """
 defaults: [config, _self_]
@@ -47,3 +48,15 @@ def test_another_axis_multiplies_every_grid(sweep):
 def test_without_grids_it_is_hydras_own(run, executed):
     assert run("train", "-m", "seed=1,2", "steps=3")[0] == 0
     assert [overrides for _, overrides in executed] == [["seed=1", "steps=3"], ["seed=2", "steps=3"]]
+
+
+def test_submitit_starts_no_more_local_processes_than_there_are_cores(monkeypatch):
+    from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
+
+    from hydra_plugins.tlresearch import GridSweeper, os
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    sweeper = GridSweeper(None)
+    for launcher, at_once in ((LocalQueueConf, 3), (SlurmQueueConf, None)):
+        sweeper.config = OmegaConf.create({"hydra": {"launcher": OmegaConf.structured(launcher)}})
+        assert sweeper._at_once() == at_once
