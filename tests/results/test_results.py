@@ -12,7 +12,7 @@ import tlresearch
 from tlresearch.config.errors import ConfigError
 from tlresearch.results import store
 from tlresearch.results.identity import identity, with_imports
-from tlresearch.results.report import groups, interval, rows
+from tlresearch.results.report import alike, groups, interval, rows, shared
 
 CONFIG = {
     "seed": 0, "store": "runs", "devices": 1, "epochs": 3, "steps": None, "tracker": {"jsonl": {}},
@@ -66,6 +66,29 @@ def test_records_that_cannot_be_read(tmp_path):
     (tmp_path / "run.json").write_text('{"schema": 99}')
     with pytest.raises(ConfigError, match=r"newer tlresearch.*99"):
         store.read_record(tmp_path)
+
+
+def test_numbers_that_are_none_are_read_as_json_reads_them(write):
+    folder = write(0.5, cost={"flops": float("nan"), "seconds_train": float("inf"), "rows": 2**70})
+    assert "NaN" in (folder / "run.json").read_text()
+    found = store.read_record(folder)["cost"]
+    assert np.isnan(found["flops"])
+    assert (found["seconds_train"], found["rows"]) == (float("inf"), 2**70)
+
+
+@pytest.mark.parametrize("over", [(), ("optimizer.lr",), ("method",), ("dataset",)])
+def test_runs_are_alike_where_what_they_share_is_the_same(write, tmp_path, over):
+    for seed in range(2):
+        for method in (["lora", "ewc"], ["ewc", "lora"], ["lora", "finetune", "ewc"]):
+            for lr in (0.1, 0.01):
+                for labels, data in ((None, "d"), (None, "e"), (5, "d"), (5, "e")):
+                    write(seed=seed, method=method, lr=lr, labels=labels, data=data, devices=seed)
+    found = rows([tmp_path / "runs"])
+    several = alike(found, over)
+    assert sorted(r["identity"] for members in several for r in members) == [r["identity"] for r in found]
+    texts = [{shared(r, over) for r in members} for members in several]
+    assert all(len(of) == 1 for of in texts)
+    assert 1 < len(texts) == len(set.union(*texts)) < len(found)
 
 
 def test_a_read_only_store_is_refused(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from tlresearch.config.errors import ConfigError, fail
 from tlresearch.results.choosing import choose
 from tlresearch.results.comparison import compare
 from tlresearch.results.keys import Keys
-from tlresearch.results.report import Group, groups, metrics, row as entry, rows
+from tlresearch.results.report import Group, groups, metric_of, row as entry, rows
 from tlresearch.results.runs import HEADLINE, Run
 from tlresearch.results.store import RECORD
 from tlresearch.results.where import where
@@ -65,6 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Prints the runs of the stores as a table or in another format; of run folders their details."""
+    collecting = gc.isenabled()
+    gc.disable()  # to look for cycles among millions of values, of which none is in one, takes half of the time
+    try:
+        return _main(arguments)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _main(arguments: argparse.Namespace) -> int:
     page.check(arguments)
     places = [Path(place) for place in arguments.store]
     if any((place / RECORD).is_file() for place in places):
@@ -78,7 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
     if (arguments.select or arguments.over) and not grouped and arguments.format == "json":
         return _choices(found, arguments)
     if arguments.format == "json" and not grouped:
-        print(json.dumps(found, indent=1, default=str))
+        print("[" + ",\n".join(json.dumps(row, default=str) for row in found) + "]")  # a line a run
         return 0
     if arguments.format == "html":
         options = {"by": _names(arguments.by), "pivot": arguments.pivot, "select": arguments.select}
@@ -132,7 +143,7 @@ def _over(arguments: argparse.Namespace) -> list[str]:
 def _shown(found: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> list[str]:
     """The metric asked for, or those that are the runs' own; where one is selected by, of the runs that have it."""
     done = [row for row in found if row["status"] == "done"]
-    done = [row for row in done if not arguments.select or arguments.select in metrics(row["metrics"])]
+    done = [row for row in done if not arguments.select or metric_of(row["metrics"], arguments.select) is not None]
     return [arguments.metric] if arguments.metric else list(dict.fromkeys(row["metric"] for row in done or found))
 
 

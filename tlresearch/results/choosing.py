@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tlresearch.config.errors import ConfigError, Problem, nearest
 from tlresearch.core.metrics import falls
-from tlresearch.results.report import SEEDS, Group, check_metric, differences, group, leaves, metrics, shared
+from tlresearch.results.report import SEEDS, Group, alike, check_metric, differences, group, leaves, metric_of
 from tlresearch.results.runs import look_up
 
 Row = Mapping[str, Any]
@@ -85,22 +85,18 @@ def choose(found: Sequence[dict[str, Any]], *, select: str, over: Sequence[str],
     check_metric("select", select, done)
     check_metric("metric", metric, done)
     _check_keys(done, over)
-    members: dict[str, list[dict[str, Any]]] = {}
-    for r in done:
-        members.setdefault(shared(r, over), []).append(r)
-    _check_variation(done, list(members.values()), over)
-    names = [", ".join(found) for found in differences([rows[0] for rows in members.values()], over)]
-    choices = (_choose(rows, name, select, over, metric) for rows, name in zip(members.values(), names, strict=True))
+    members = alike(done, over)
+    _check_variation(done, members, over)
+    names = [", ".join(found) for found in differences([rows[0] for rows in members], over)]
+    choices = (_choose(rows, name, select, over, metric) for rows, name in zip(members, names, strict=True))
     return [choice for choice in choices if choice is not None]
 
 
 def _check_keys(done: Sequence[Row], over: Sequence[str]) -> None:
-    known = {key for r in done for key, _ in leaves(r["config"])}
-    known |= {key.rpartition(".")[0] for key in known if "." in key} | {key.partition(".")[0] for key in known}
     for key in over:
         if key in SEEDS:
             raise ConfigError(Problem("over", f"{key!r}: means are taken over seeds; leave it out"))
-        if key not in known:
+        if all(look_up(r["config"], key, _ABSENT) is _ABSENT for r in done):
             raise ConfigError(Problem("over", f"{key!r}: no run has it; {nearest(key, _varying(done))}"))
 
 
@@ -131,7 +127,7 @@ def _choose(rows: list[dict[str, Any]], name: str, select: str, over: Sequence[s
     by_values: dict[str, dict[str, dict[str, Any]]] = {}
     lacking = 0
     for r in rows:
-        if metrics(r["metrics"]).get(select) is None:
+        if metric_of(r["metrics"], select) is None:
             lacking += 1
             continue
         cell = by_values.setdefault(_text(_values(r, over)), {})
@@ -153,7 +149,7 @@ def _choose(rows: list[dict[str, Any]], name: str, select: str, over: Sequence[s
     scored = []
     for cell in by_values.values():
         compared = [cell[seed] for seed in seeds]
-        score = sum(metrics(r["metrics"])[select] for r in compared) / len(seeds)
+        score = sum(metric_of(r["metrics"], select) for r in compared) / len(seeds)
         scored.append((Configuration(_values(compared[0], over), score, list(cell)), compared))
     sign = 1 if direction(select) == "minimised" else -1
     scored.sort(key=lambda found: (sign * found[0].score, [_natural(_text(v)) for v in found[0].values.values()]))

@@ -14,7 +14,7 @@ from tlresearch.results.pairing import Unit, Varying, by_unit, describe, mixture
 from tlresearch.results.ranking import ranks
 from tlresearch.results.references import References
 from tlresearch.results.remarks import differing, remarks
-from tlresearch.results.report import check_metric, group, number, shared, titles, training_seconds
+from tlresearch.results.report import alike, check_metric, group, number, titles, training_seconds
 from tlresearch.results.statistics import (
     LEVEL,
     Paired,
@@ -151,10 +151,7 @@ def _by_default(
     measured: Sequence[dict[str, Any]], metric: str, over: Sequence[str], pretrained: bool
 ) -> list[tuple[Any, ...]]:
     """The same of the groups that differ in anything but their seeds and what was chosen for each."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for r in measured:
-        found.setdefault(shared(r, over), []).append(r)
-    groups = [group(members, metric) for members in found.values()]
+    groups = [group(members, metric) for members in alike(measured, over)]
     names = titles(groups, over=over, pretrained=pretrained)
     _, header, _ = columns(groups, names)
     result = []

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tlresearch
 from tlresearch.config.check import EVERYTHING
@@ -114,20 +114,8 @@ def with_imports(files: Iterable[Path]) -> set[Path]:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += _imports(path, path.stat().st_mtime_ns)
+            waiting += _source(path, path.stat().st_mtime_ns).imports
     return found
-
-
-@cache
-def _imports(path: Path, _modified: int) -> tuple[Path, ...]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    places = (HOME.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in names if name.startswith(NN))
-    return tuple(sorted(place for place in places if place.exists()))
 
 
 def _hash(paths: Iterable[Path]) -> str:
@@ -138,15 +126,27 @@ def _hash(paths: Iterable[Path]) -> str:
 def _digest(files: tuple[tuple[Path, int], ...]) -> str:
     digest = hashlib.sha256()
     for path, modified in files:
-        digest.update(_code(path, modified))
+        digest.update(_source(path, modified).code)
     return digest.hexdigest()[:16]
 
 
+class _Source(NamedTuple):
+    """The syntax tree of a file without docstrings, as bytes; the modules of `tlresearch.nn` that it imports."""
+
+    code: bytes
+    imports: tuple[Path, ...]
+
+
 @cache
-def _code(path: Path, _modified: int) -> bytes:
-    """The syntax tree of a file without docstrings, as bytes."""
+def _source(path: Path, _modified: int) -> _Source:
     tree = ast.parse(path.read_text())
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return ast.dump(tree).encode()
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    places = (HOME.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in names if name.startswith(NN))
+    return _Source(ast.dump(tree).encode(), tuple(sorted(place for place in places if place.exists())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from tlresearch.results.identity import START
@@ -10,6 +11,8 @@ from tlresearch.results.keys import Row, flat, listed, seeds, text
 from tlresearch.results.statistics import mean
 
 Unit = tuple[Any, ...]
+
+_ABSENT = object()
 
 
 class Varying(NamedTuple):
@@ -24,11 +27,14 @@ def describe(found: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
     Most of a configuration is, and to spell it out for ten thousand runs takes a second.
     """
-    tops = dict.fromkeys(top for r in found for top in r["config"])
-    first = found[0]["config"] if found else {}
-    same = [top for top in tops if all(top in r["config"] and r["config"][top] == first.get(top) for r in found)]
-    left = [top for top in tops if top not in same]
+    configs = [r["config"] for r in found]
+    tops = dict.fromkeys(chain.from_iterable(configs))
+    left = [top for top in tops if not _same([config.get(top, _ABSENT) for config in configs])]
     return {r["identity"]: described(r, left) for r in found}
+
+
+def _same(values: Sequence[Any]) -> bool:
+    return values.count(values[0]) == len(values)
 
 
 def described(r: Row, tops: Sequence[str]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def groups(found: Sequence[dict[str, Any]], metric: str = HEADLINE) -> list[Grou
 
 def check_metric(key: str, metric: str, found: Sequence[dict[str, Any]]) -> None:
     """Raises ConfigError where there are metrics and none is the one asked for."""
-    if any(_found(r["metrics"], metric) is not None for r in found):
+    if any(metric_of(r["metrics"], metric) is not None for r in found):
         return
     known = {name for r in found for name in metrics(r["metrics"])}
     if known:
@@ -136,18 +136,18 @@ def number(r: Mapping[str, Any], metric: str) -> float | None:
     """A metric of a run by its dotted name; None where it is not done, lacks it, or has no finite number there."""
     if r["status"] != "done":
         return None
-    value = _found(r["metrics"], metric)
+    value = metric_of(r["metrics"], metric)
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if is_number else None
 
 
-def _found(nested: Mapping[str, Any], name: str) -> Any:
-    """The leaf of that dotted name; keys may hold dots themselves."""
+def metric_of(nested: Mapping[str, Any], name: str) -> Any:
+    """A metric by its dotted name, of which names of tasks and classes may hold dots themselves; None without it."""
     if name in nested:
-        return nested[name]
+        return None if isinstance(nested[name], Mapping) else nested[name]
     for key, inner in nested.items():
         if isinstance(inner, Mapping) and name.startswith(f"{key}."):
-            value = _found(inner, name[len(key) + 1 :])
+            value = metric_of(inner, name[len(key) + 1 :])
             if value is not None:
                 return value
     return None
@@ -177,6 +177,18 @@ def shared(r: Mapping[str, Any], over: Collection[str] = ()) -> str:
     known = [None if drawn else content.get("data"), None if "backbone" in parts else content.get("weights")]
     order = [] if "method" in over else [name for name in r["config"].get("method", {}) if name != EVERYTHING]
     return json.dumps([sorted(found.items()), order, known], default=str)
+
+
+def alike(found: Iterable[dict[str, Any]], over: Collection[str] = ()) -> list[list[dict[str, Any]]]:
+    """The runs that are equal but for `over` and the seeds, as `shared` says, in order of the first run of each."""
+    members: dict[str, list[dict[str, Any]]] = {}
+    known: dict[str, str] = {}  # thousands of runs differ in their seeds alone, and one tells what all of them share
+    for r in found:
+        config, dataset = r["config"], r["config"].get("dataset")
+        drawn = {"dataset": {**dataset, "sample_seed": None}} if isinstance(dataset, dict) else {}
+        text = json.dumps([{**config, "seed": None, **drawn}, r["fingerprint"]], default=str)
+        members.setdefault(known.get(text) or known.setdefault(text, shared(r, over)), []).append(r)
+    return list(members.values())
 
 
 def settings(r: Mapping[str, Any], over: Collection[str] = ()) -> Iterator[tuple[str, Any]]:

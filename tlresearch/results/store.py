@@ -18,7 +18,8 @@ RECORD = "run.json"
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a run folder, None where there is none. A run whose lock is gone or dead reads as interrupted."""
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+        with open(folder / RECORD, "rb") as file:
+            record: dict[str, Any] = _parsed(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -38,6 +39,16 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if record.get("status") == "running" and lock.holder(folder, touch=False) is None:
         record["status"] = "interrupted"
     return record
+
+
+def _parsed(text: bytes) -> Any:
+    """orjson takes a third of the time and gives equal keys as one object; json reads NaN and Infinity as well."""
+    import orjson
+
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)
 
 
 def _unreadable(folder: Path, reason: str) -> dict[str, Any]:
