@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ class Kit:
         self.folder, self.places, self.given = folder, places, given
         self._bases: dict[str, dict[str, Any]] = {}
         self._composed: dict[tuple[str, str], DictConfig] = {}
-        self._straight: dict[tuple[str, str], Finished] = {}
+        self._once: dict[str, Finished] = {}
         self._refusals: dict[tuple[str, str], str] = {}
         self._count = 0
 
@@ -170,11 +171,16 @@ class Kit:
         results = session.run(folder)
         return Finished(session, folder, results, log, start, tensors(session.model))
 
+    def once(self, config: Mapping[str, Any]) -> Finished:
+        """The run of a configuration that several are compared with: made once."""
+        key = json.dumps(config, default=str)
+        if key not in self._once:
+            self._once[key] = self.run(config)
+        return self._once[key]
+
     def straight(self, net: str, method: str) -> Finished:
-        """The run of one method that other runs are compared with: made once."""
-        if (net, method) not in self._straight:
-            self._straight[net, method] = self.run(self.config(net, {method: {}}))
-        return self._straight[net, method]
+        """The run of one method alone: made once."""
+        return self.once(self.config(net, {method: {}}))
 
 
 def tensors(model: Model) -> dict[str, Tensor]:

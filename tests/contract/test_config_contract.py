@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tlresearch.config.reader import Entry
 from tlresearch.config.registry import KINDS, load, shipped, variants
 from tlresearch.results import claim_file, claim_runs
 from tlresearch.results.claims import LEAST_SEEDS
+from tlresearch.results.report import leaves
 
 from . import registered
 
@@ -64,15 +66,15 @@ def test_there_are_claims() -> None:
 def test_no_shipped_file_restates_a_default(file: Path) -> None:
     content = OmegaConf.load(file)
     assert OmegaConf.is_dict(content)
-    own = {key: value for key, value in _leaves(content) if key.split(".")[0] not in ("defaults", "hydra")}
+    own = {key: value for key, value in leaves(_plain(content)) if key.split(".")[0] not in ("defaults", "hydra")}
     relative = file.relative_to(shipped("conf")) if file.is_relative_to(shipped("conf")) else None
     kind = relative.parts[0] if relative is not None and len(relative.parts) > 1 else ""
     if kind in KINDS:
-        bases = [[f"{kind}={next(iter(content.defaults))}"]]
+        bases = [(f"{kind}={next(iter(content.defaults))}",)]
         own = {f"{kind}.{key}": value for key, value in own.items()}
     else:  # a global file may set a key of whatever is chosen beside it
         groups = {key.split(".")[0] for key in own} & KINDS.keys()
-        bases = [[], *([f"{group}={name}"] for group in groups for name in _choosable(group))]
+        bases = [(), *((f"{group}={name}",) for group in groups for name in _choosable(group))]
     composed = [_values(base) for base in bases]
     for key, value in own.items():
         known = [values.get(key, _NOTHING) for values in composed]
@@ -100,20 +102,15 @@ def _choosable(kind: str) -> list[str]:
     return [*(entry.name for entry in registered.entries(kind)), *variants(kind)]
 
 
-def _values(overrides: list[str]) -> dict[str, Any]:
+@cache
+def _values(overrides: tuple[str, ...]) -> dict[str, Any]:
     """Every leaf by its dotted name, {} where the choice needs more."""
     try:
-        return dict(_leaves(compose(overrides)))
+        return dict(leaves(_plain(compose(list(overrides)))))
     except ConfigError:
         return {}
 
 
-def _leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key in node:
-        value = OmegaConf.to_container(node)[key]
-        if isinstance(value, dict) and value:
-            found += _leaves(node[key], f"{prefix}{key}.")
-        else:
-            found.append((f"{prefix}{key}", value))
+def _plain(node: Any) -> dict[str, Any]:
+    found: dict[str, Any] = OmegaConf.to_container(node)
     return found

@@ -77,7 +77,8 @@ def test_equal_to_the_plain_path(train, texts, same, name):
 
 
 def test_images_equal_to_the_plain_path(train, same):
-    model = ("backbone=timm", "backbone.model=resnet10t", "dataset.labels_per_class=4", "steps=6", "evaluate_every=3")
+    network = ("backbone=timm", "backbone.model=resnet10t", "backbone.image_size=64")
+    model = (*network, "dataset.labels_per_class=4", "steps=6", "evaluate_every=3")
     overrides = (*model, "method=[partial]", "method.partial.blocks=1", "bn=eval", "seed=3")
     plain = train(*overrides, "cache.features=never", "store=plain").run
     cached = train(*overrides, "store=cached", "cache.features=always").run
