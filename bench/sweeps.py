@@ -82,8 +82,8 @@ def probes(data: Path, scratch: Path, turns: int) -> None:
     print(f"64 probes from cold: {cold:.1f} s, test accuracy up to {best:.4f}")
     shutil.copytree(scratch / "cold/features", scratch / "single/features")
     seconds, work = _warm(scratch, [*base, *grid], turns)
-    differences = _differences(scratch / "together0", scratch / "alone0")
-    print(f"largest difference of a metric between together and alone: {differences:.2g}")
+    worst, metric = _difference(scratch / "together0", scratch / "alone0")
+    print(f"largest difference of a metric between together and alone: {worst:.2g} ({metric})")
     single = [*base, "optimizer.weight_decay=0", "batch_size=32", "seed=0"]
     commands = [train(*single, f"optimizer.lr={lr}", store=scratch / "single") for lr in ("1e-3", "3e-3")]
     print(f"a command of its own: {', '.join(f'{s:.1f}' for s in commands)} s")
@@ -114,18 +114,14 @@ def _means(values: dict[str, list[float]]) -> dict[str, float]:
     return {name: statistics.mean(of) for name, of in values.items()}
 
 
-def _differences(first: Path, second: Path) -> float:
-    """The largest difference of a number of `metrics` between records of one identity."""
-    worst = 0.0
+def _difference(first: Path, second: Path) -> tuple[float, str]:
+    """The largest difference of a number on the test rows between records of one identity, and its name."""
+    found = [(0.0, "none")]
     for record in records(first):
-        other = json.loads((second / record["identity"] / "run.json").read_text())
-        worst = max(worst, *(abs(a - b) for a, b in zip(_numbers(record), _numbers(other), strict=True)))
-    return worst
-
-
-def _numbers(record: dict[str, Any]) -> list[float]:
-    test = record["metrics"]["test"]
-    return [value for _, value in sorted(test.items()) if isinstance(value, int | float)]
+        other = json.loads((second / record["identity"] / "run.json").read_text())["metrics"]["test"]
+        numbers = {name: value for name, value in record["metrics"]["test"].items() if isinstance(value, int | float)}
+        found += [(abs(value - other[name]), name) for name, value in numbers.items()]
+    return max(found)
 
 
 def blocks(scratch: Path, turns: int) -> None:
