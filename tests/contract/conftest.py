@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from . import registered
-from .harness import Kit
+from .harness import NETS, Kit
 from .places import Places
+
+HOME = "home"
+"""Stands for the network of `Kit.home`."""
 
 MARKERS = (
     "slow: takes more than a few seconds",
@@ -36,6 +39,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The networks of a test of a method: the one it is at home on; all where few methods are tried, or by mark."""
+    given = {mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")}
+    if "net" in metafunc.fixturenames and "net" not in given:
+        every = [pytest.param(net, marks=pytest.mark.matrix) for net in NETS]
+        chosen = list(NETS) if metafunc.config.getoption("--only", default=[]) else [HOME, *every]
+        metafunc.parametrize("net", chosen, indirect=True)
+
+
 @pytest.fixture(scope="session")
 def kit(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Kit:
     """Makes plugins and small runs."""
@@ -49,14 +61,15 @@ def _toys() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _fits(_toys: None, kit: Kit, request: pytest.FixtureRequest) -> None:
+@pytest.fixture
+def net(_toys: None, kit: Kit, request: pytest.FixtureRequest) -> str:
     """A network that a method refuses has one test: that of the refusal."""
-    given = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    if isinstance(given.get("method"), str) and isinstance(given.get("net"), str):
-        refusal = kit.refusal(given["net"], given["method"])
-        if refusal:
-            pytest.skip(refusal)
+    name, method = str(request.param), str(request.node.callspec.params["method"])
+    if name == HOME:
+        return kit.home(method)
+    if kit.refusal(name, method):
+        pytest.skip(kit.refusal(name, method))
+    return name
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,7 @@
-"""Every registered method on a tiny CNN, ViT and BERT: it trains, moves only what it declares, repeats and resumes."""
+"""Every registered method on a tiny CNN, ViT or BERT: it trains, moves only what it declares, repeats and resumes.
+
+On the network it is at home on (`Kit.home`); on all three by the mark `matrix`, and where one plugin is checked.
+"""
 
 import json
 import math
@@ -14,7 +17,6 @@ from .declared import check_declared, check_training
 from .harness import NETS, STAGED, Kit, Stop, numbers, same, tensors
 
 every_method = registered.every("method", "method", registered.methods())
-every_net = pytest.mark.parametrize("net", NETS)
 STOPS = (1, 5)
 """Steps that two processes take before they are killed: one within the first stage, the next within the second."""
 
@@ -27,7 +29,6 @@ def test_a_network_that_does_not_fit_is_refused_by_name(kit: Kit, method: str) -
         assert refusal.startswith(f"method.{method}: ") and "\n" not in refusal
 
 
-@every_net
 @every_method
 def test_steps_are_finite(kit: Kit, method: str, net: str) -> None:
     run = kit.straight(net, method)
@@ -37,7 +38,6 @@ def test_steps_are_finite(kit: Kit, method: str, net: str) -> None:
     assert all(tensor.isfinite().all() for tensor in run.state.values())
 
 
-@every_net
 @every_method
 def test_loss_falls(kit: Kit, method: str, net: str) -> None:
     run = kit.run(kit.config(net, {method: {}}, {"target": True}, steps=30, evaluate_every=30))
@@ -45,13 +45,11 @@ def test_loss_falls(kit: Kit, method: str, net: str) -> None:
     check_training(run, terms=("task/shape",), margin=0.97)
 
 
-@every_net
 @every_method
 def test_only_what_is_declared_moves(kit: Kit, method: str, net: str) -> None:
     check_declared(kit.straight(net, method))
 
 
-@every_net
 @every_method
 def test_kept_activations_change_nothing(kit: Kit, method: str, net: str) -> None:
     """What rests in front is computed, or its activations are read where the cache finds that the same."""
@@ -63,7 +61,6 @@ def test_kept_activations_change_nothing(kit: Kit, method: str, net: str) -> Non
         torch.testing.assert_close(run.state[name], tensor, atol=1e-4, rtol=1e-4, msg=name)
 
 
-@every_net
 @every_method
 def test_what_no_loss_reaches_is_named_and_rests(kit: Kit, method: str, net: str) -> None:
     session = kit.start(kit.config(net, {method: {}}), [])
@@ -79,7 +76,6 @@ def test_what_no_loss_reaches_is_named_and_rests(kit: Kit, method: str, net: str
             assert session.trainer.unreached == [name]
 
 
-@every_net
 @every_method
 def test_same_seed_same_numbers(kit: Kit, method: str, net: str) -> None:
     first, second = kit.straight(net, method), kit.run(kit.config(net, {method: {}}))
@@ -90,7 +86,6 @@ def test_same_seed_same_numbers(kit: Kit, method: str, net: str) -> None:
     assert [{**values, timed: 0} for values in first.log] == [{**values, timed: 0} for values in second.log]
 
 
-@every_net
 @every_method
 def test_stopped_and_resumed_is_straight(kit: Kit, method: str, net: str) -> None:
     config, folder = kit.config(net, {method: {}}, checkpoint_seconds=0), kit.place()
@@ -103,7 +98,6 @@ def test_stopped_and_resumed_is_straight(kit: Kit, method: str, net: str) -> Non
     assert numbers(straight.results) == numbers(resumed.results)
 
 
-@every_net
 @every_method
 def test_state_is_tensors_and_json_and_comes_back(kit: Kit, method: str, net: str) -> None:
     run = kit.straight(net, method)
@@ -131,7 +125,6 @@ def _what_it_does(session: Session, method: Method) -> dict[str, torch.Tensor]:
     return {"index": batch.index, "origin": batch.origin, **{name: term.detach() for name, term in terms.items()}}
 
 
-@every_net
 @every_method
 def test_saved_and_loaded_under_another_seed_answers_the_same(kit: Kit, method: str, net: str) -> None:
     from safetensors.torch import load_file
@@ -152,7 +145,6 @@ def test_saved_and_loaded_under_another_seed_answers_the_same(kit: Kit, method: 
             assert torch.equal(logits, saved[f"{stage.name}/{task.name}/logits"]), task.name
 
 
-@every_net
 @every_method
 def test_runs_in_bfloat16(kit: Kit, method: str, net: str) -> None:
     run = kit.run(kit.config(net, {method: {}}, precision="bf16-mixed", steps=3))
@@ -160,7 +152,6 @@ def test_runs_in_bfloat16(kit: Kit, method: str, net: str) -> None:
     assert all(tensor.dtype != torch.bfloat16 for tensor in run.state.values())
 
 
-@every_net
 @every_method
 def test_no_label_of_target_or_test_is_read(kit: Kit, method: str, net: str) -> None:
     poisoned = kit.run(kit.config(net, {method: {}}, {**STAGED, "poison": ["target", "test"]}))

@@ -11,11 +11,9 @@ from .harness import NETS, STAGED, Kit, equal, same, tensors
 
 METHODS = registered.methods()
 every_method = registered.every("method", "method", METHODS)
-every_net = pytest.mark.parametrize("net", NETS)
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
-@every_net
 @every_method
 def test_neutral_options_are_fine_tuning(kit: Kit, method: str, net: str) -> None:
     neutral = load("method", method).neutral
@@ -30,7 +28,6 @@ def test_neutral_options_are_fine_tuning(kit: Kit, method: str, net: str) -> Non
         same(plain.state, {name: tensor for name, tensor in run.state.items() if not name.startswith("aux.")})
 
 
-@every_net
 @every_method
 def test_setup_keeps_the_outputs(kit: Kit, method: str, net: str) -> None:
     with_method, without = (kit.start(kit.config(net, methods), []) for methods in ({method: {}}, {}))
@@ -47,7 +44,7 @@ def test_setup_keeps_the_outputs(kit: Kit, method: str, net: str) -> None:
         assert not load("method", method).keeps_outputs or torch.equal(outs[0].logits[task], logits)
 
 
-@every_net
+@pytest.mark.parametrize("net", NETS, indirect=True)
 @registered.every("method", "method", ("probe", "finetune", "lora"))
 def test_trainable_parameters_are_those_of_the_formula(kit: Kit, method: str, net: str) -> None:
     bare = kit.start(kit.config(net, {}), []).model
@@ -67,7 +64,7 @@ def test_trainable_parameters_are_those_of_the_formula(kit: Kit, method: str, ne
     assert len(adapted) == {"cnn": 2, "vit": 2, "bert": 4}[net]
 
 
-@pytest.mark.parametrize("net", ["vit", pytest.param("bert", marks=pytest.mark.matrix)])
+@pytest.mark.parametrize("net", ["vit", pytest.param("bert", marks=pytest.mark.matrix)], indirect=True)
 @every_method
 def test_micro_batches_add_up_to_the_batch(kit: Kit, method: str, net: str) -> None:
     if load("method", method).batch_coupled:
