@@ -34,17 +34,34 @@ FROZEN_RUNS = 2
 
 def train(*overrides: str, store: Path, multirun: bool = False) -> float:
     """Seconds of one `tlresearch train`, from its start to its end."""
+    return run(_command(overrides, store, multirun))
+
+
+def _command(overrides: Sequence[str], store: Path, multirun: bool) -> list[str]:
     command = [sys.executable, "-m", "tlresearch", "train", *(["-m"] if multirun else []), *overrides]
-    return run([*command, f"store={store}", "progress=false", "accelerator=cpu"])
+    return [*command, f"store={store}", "progress=false", "accelerator=cpu"]
 
 
 def run(command: Sequence[str]) -> float:
-    environment = {**os.environ, "TLRESEARCH_PLUGINS": str(HERE / "plugins")}
+    """Seconds of one command."""
     start = time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    _moments(command)
     return time.perf_counter() - start
+
+
+def _moments(command: Sequence[str]) -> list[float]:
+    """Runs a command; returns when it began each run of its sweep, in seconds of this process's clock."""
+    environment = {**os.environ, "TLRESEARCH_PLUGINS": str(HERE / "plugins")}
+    said, moments = [], []
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert running.stdout is not None
+    for line in running.stdout:
+        said.append(line)
+        if line.startswith("["):  # "[3/10, about 5 s left] …", written as the run begins
+            moments.append(time.perf_counter())
+    if running.wait():
+        raise SystemExit(f"{' '.join(command)}\n{''.join(said)[-4000:]}")
+    return moments
 
 
 def records(store: Path) -> list[dict[str, Any]]:
@@ -170,19 +187,20 @@ def pipeline(scratch: Path) -> None:
 
 
 def starts(scratch: Path) -> None:
-    """What lies between the work of two runs of a sweep in one process."""
+    """What lies between the work of two runs of a sweep in one process: from one's first line to the next one's.
+
+    Work are steps and evaluations. The first run also imports and reads, and after the last no line comes.
+    """
     rates = ",".join(f"{i}e-3" for i in range(1, 11))
     base = ["backbone=minilm", "dataset=support", "method=[probe]", "steps=100", f"optimizer.lr={rates}"]
     train(*base, store=scratch / "first", multirun=True)
     shutil.copytree(scratch / "first/features", scratch / "starts/features")
-    whole = train(*base, store=scratch / "starts", multirun=True)
+    moments = _moments(_command(base, scratch / "starts", multirun=True))
     made = records(scratch / "starts")
     work = [sum(r["cost"][f"seconds_{phase}"] for phase in ("train", "evaluate")) for r in made]
-    alone = scratch / "alone"
-    shutil.copytree(scratch / "first/features", alone / "features")
-    single = train(*base[:-1], "optimizer.lr=1e-3", store=alone)
-    between = (whole - single - sum(work[1:])) / 9
-    tell("seconds between two runs beyond their own work", between, "0.3 (s)")
+    between = [end - begin - own for begin, end, own in zip(moments[1:], moments[2:], work[1:], strict=False)]
+    print(f"between two runs: {', '.join(f'{seconds:.2f}' for seconds in between)} s")
+    tell("seconds between two runs beyond their own work", statistics.mean(between), "0.3 (s)")
 
 
 def main() -> None:

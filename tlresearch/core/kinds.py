@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tlresearch.config.errors import fail, nearest
 from tlresearch.core.labels import labelled
-from tlresearch.core.ranking import one_against_rest
+from tlresearch.core.ranking import calibration_error, one_against_rest, spearman
 from tlresearch.core.types import IGNORE, Task
 
 
@@ -87,7 +87,7 @@ class Kind(nn.Module):
 
 
 class Classification(Kind):
-    """One of several classes: logits (B, C), ids (B,) or soft labels (B, C), metrics from torchmetrics in [0, 1]."""
+    """One of several classes: logits (B, C), ids (B,) or soft labels (B, C), metrics in [0, 1]."""
 
     name = "classification"
     metrics = ("accuracy", "macro_f1")
@@ -120,24 +120,23 @@ class Classification(Kind):
 
     @staticmethod
     def measure(logits: Tensor, predicted: Tensor, y: Tensor) -> dict[str, float]:
-        """accuracy, and macro_f1 over the classes that occur."""
-        from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
-
-        arguments = (predicted, y, max(logits.shape[1], 2))
+        """accuracy, and macro_f1: 2 TP / (2 TP + FP + FN), the mean over the classes that are true or predicted."""
+        right = predicted == y
+        given, answered, hits = (ids.bincount(minlength=logits.shape[1]) for ids in (y, predicted, y[right]))
+        either = given + answered  # 2 TP + FP + FN
+        occurs = either > 0
         return {
-            "accuracy": float(multiclass_accuracy(*arguments, average="micro")),
-            "macro_f1": float(multiclass_f1_score(*arguments, average="macro")),
+            "accuracy": float(right.double().mean()),
+            "macro_f1": float((2 * hits[occurs] / either[occurs].double()).mean()),
         }
 
     @staticmethod
     def measure_finally(logits: Tensor, y: Tensor) -> dict[str, float]:
         """roc_auc and average_precision: one against the rest, the mean over the classes that occur; NaN for one only.
 
-        calibration_error: the expected one over 15 bins, l1 (Guo et al., 2017, arXiv:1706.04599, eq. 3).
+        calibration_error: the expected one over 15 bins (Guo et al., 2017, arXiv:1706.04599, eq. 3).
         top5_accuracy: where there are more than 10 classes.
         """
-        from torchmetrics.functional import classification as functional
-
         probabilities, classes = logits.double().softmax(1), logits.shape[1]
         present, ids = y.unique(return_inverse=True)
         values = {"roc_auc": math.nan, "average_precision": math.nan}
@@ -145,10 +144,9 @@ class Classification(Kind):
             areas, precisions = one_against_rest(probabilities[:, present], ids)
             values |= {"roc_auc": float(areas.mean()), "average_precision": float(precisions.mean())}
         if classes > 1:
-            values["calibration_error"] = float(functional.multiclass_calibration_error(probabilities, y, classes))
+            values["calibration_error"] = calibration_error(probabilities, y)
         if classes > 10:
-            best = functional.multiclass_accuracy(probabilities, y, classes, average="micro", top_k=5)
-            values["top5_accuracy"] = float(best)
+            values["top5_accuracy"] = float((probabilities.topk(5).indices == y.unsqueeze(1)).any(1).double().mean())
         return values
 
 
@@ -229,17 +227,16 @@ class Regression(Kind):
     def measure(logits: Tensor, predicted: Tensor, y: Tensor) -> dict[str, float]:
         """rmse and mae in the target's unit; r2 and Spearman's rank correlation, NaN where a side does not vary.
 
-        All from torchmetrics, in float64.
+        All in float64.
         """
-        from torchmetrics.functional import regression as functional
-
-        pair = predicted.double(), y.double()
-        varies = [bool((values != values[0]).any()) for values in pair]
+        guesses, truth = predicted.double(), y.double()
+        errors, deviations = guesses - truth, truth - truth.mean()
+        varies = [bool((values != values[0]).any()) for values in (guesses, truth)]
         return {
-            "rmse": float(functional.mean_squared_error(*pair, squared=False)),
-            "mae": float(functional.mean_absolute_error(*pair)),
-            "r2": float(functional.r2_score(*pair)) if varies[1] else math.nan,
-            "spearman": float(functional.spearman_corrcoef(*pair)) if all(varies) else math.nan,
+            "rmse": float(errors.square().mean().sqrt()),
+            "mae": float(errors.abs().mean()),
+            "r2": 1 - float(errors.square().sum() / deviations.square().sum()) if varies[1] else math.nan,
+            "spearman": spearman(guesses, truth) if all(varies) else math.nan,
         }
 
 

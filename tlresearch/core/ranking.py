@@ -1,4 +1,4 @@
-"""How well scores rank each class's rows before all others: all classes by one sort."""
+"""What needs the order of scores: ranking metrics of all classes by one sort, rank correlation, calibration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def one_against_rest(scores: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
 
     The area is the share of pairs (row of the class, other row) in the right order, ties counting half; average
     precision is Σ over the class's rows of the precision among the rows scored at least as high, divided by their
-    number. Both as scikit-learn and torchmetrics have them, which go class by class.
+    number. Both as scikit-learn has them, which goes class by class.
 
     Args:
         scores: (N, C).
@@ -41,3 +41,30 @@ def _higher(scores: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
     sorted_scores = torch.from_numpy(by_numpy).to(of.device)
     right = torch.searchsorted(sorted_scores, of, right=True)
     return (scores.shape[1] - right).double(), (scores.shape[1] - torch.searchsorted(sorted_scores, of)).double()
+
+
+def spearman(a: Tensor, b: Tensor) -> float:
+    """Pearson's correlation of the ranks of two vectors (N,) that both vary; equal values share a mean rank."""
+    ranks = torch.stack([_ranks(a), _ranks(b)])
+    return float(torch.corrcoef(ranks)[0, 1])
+
+
+def _ranks(values: Tensor) -> Tensor:
+    _, which, counts = values.unique(return_inverse=True, return_counts=True)
+    ranks: Tensor = counts.cumsum(0).double() - (counts - 1).double() / 2
+    return ranks[which]
+
+
+def calibration_error(probabilities: Tensor, y: Tensor, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al., 2017, arXiv:1706.04599, eq. 3), in [0, 1].
+
+    Σ over M bins of |B_m| / N · |acc(B_m) − conf(B_m)|, B_m the rows whose highest probability lies in
+    ((m − 1) / M, m / M].
+
+    Args:
+        probabilities: (N, C), N > 0; y: ids (N,).
+    """
+    confidence, answers = probabilities.max(1)
+    bin_of = ((confidence * bins).ceil() - 1).clamp(0, bins - 1).long()
+    gaps = (answers == y).to(confidence.dtype) - confidence
+    return float(confidence.new_zeros(bins).index_add_(0, bin_of, gaps).abs().sum() / len(y))

@@ -18,8 +18,12 @@ def mix(*parts: object) -> int:
 @contextmanager
 def seeded(*parts: object) -> Iterator[None]:
     """Inside, torch's random numbers start from `mix(*parts)`; outside, they go on as if nothing had happened."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(mix(*parts))
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with torch.random.fork_rng(devices=devices):
+        if torch.accelerator.is_available():
+            torch.manual_seed(mix(*parts))
+        else:  # the line above would note for each absent device from where it was called
+            torch.default_generator.manual_seed(mix(*parts))
         yield
 
 

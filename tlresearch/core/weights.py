@@ -102,10 +102,20 @@ def _model_in(folder: Path, weights: Weights, key: str) -> Path:
 
 
 def kept_digest(path: Path, make: Callable[[Path], str]) -> str:
-    """`make(path)`, a digest of a file's content, kept in the user's cache under path, size and time of change."""
+    """`make(path)`, a digest of a file's content, kept in the user's cache by path, size and time of change."""
     status = path.stat()
     parts = (make.__qualname__, path.resolve(), status.st_size, status.st_mtime_ns)
     key = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+    if key not in _digests:
+        _digests[key] = _kept(key, path, make)
+    return _digests[key]
+
+
+_digests: dict[str, str] = {}
+"""Those that this process has seen."""
+
+
+def _kept(key: str, path: Path, make: Callable[[Path], str]) -> str:
     kept = _cache() / "digests" / key
     with suppress(OSError):  # not kept yet, or no readable cache
         return kept.read_text("ascii")

@@ -81,6 +81,8 @@ def make_fabric(config: Mapping[str, Any]) -> Fabric:
         told = ", ".join(f"{key}={value}" for key, value in chosen.items())
         raise ConfigError(f"{told} do not go together, or not on this machine: {error}") from error
     fabric.launch()
+    if not torch.cuda.is_available():  # Fabric has torch ask the driver's library, which is looked for anew each time
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # and an optimizer's step asks several times
     _tune_memory()
     return fabric
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -32,7 +33,7 @@ from tlresearch.training.features import FeatureCache
 from tlresearch.training.keeper import MODEL, RunKeeper
 from tlresearch.training.kept import Kept
 from tlresearch.training.logits import write_logits
-from tlresearch.training.memory import prepared_inputs
+from tlresearch.training.memory import memory, prepared_inputs
 from tlresearch.training.parameters import Rates, choose_trainable
 from tlresearch.training.reach import leaving_no_trace
 from tlresearch.training.scores import stage_row, summarise
@@ -265,7 +266,14 @@ class Session:
                     head.fit(found)
 
     def _try(self, carried: carry.Carried | None) -> None:
-        """A forward pass of two rows, so that parts that do not fit each other show before anything is written."""
+        """A forward pass of two rows, so that parts that do not fit each other show before anything is written.
+
+        Once in a process for the same parts.
+        """
+        parts = json.dumps([self.config[key] for key in ("backbone", "head", "heads", "method")], sort_keys=True)
+        key = ("tried", parts, self.stream.spec)
+        if carried is None and memory.get(key):
+            return
         rows = self.prepared["train"].some(range(min(2, len(self.prepared["train"]))))
         example = move(rows, self.fabric.device)
         self.model.eval()
@@ -273,6 +281,7 @@ class Session:
             self.model(example.x)
             if carried is not None:
                 carried.into_methods(self.model, self.methods, example, self.fabric.device)
+        memory.keep(key, True)
 
     def _start(self) -> Clock:
         return Clock(0, 0, 0, 1, ())
