@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -49,11 +49,13 @@ def run_elsewhere(host: Host, count: int, compose: Compose, launch: Launch, batc
     and not by a job that would hold memory or a node for it. A job whose state cannot be known here (a pipeline; data
     that this machine does not have) is launched and waits by itself. batch: the most jobs that are launched at once.
     """
+    from tlresearch.results.lock import pauses
+
     setup_globals()
     planned = {number: _plan(compose(number)) for number in range(count)}
     results: dict[int, JobReturn] = {}
     left, said = list(planned), False
-    for pause in _pauses():
+    for pause in pauses():
         waiting, new = [], []
         for number in left:
             known = planned[number]
@@ -100,10 +102,3 @@ def _busy(result: JobReturn) -> bool:
     from tlresearch.results.lock import Busy
 
     return isinstance(outcome(result), Busy)
-
-
-def _pauses() -> Iterator[float]:
-    pause = 0.1
-    while True:
-        yield pause
-        pause = min(pause * 1.5, 5.0)

@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -92,9 +92,17 @@ def holder(folder: Path, *, touch: bool = True) -> dict[str, Any] | None:
 
 def wait(folder: Path) -> None:
     """Returns once nobody runs the folder any more."""
-    pause = 0.1
-    while holder(folder) is not None:
+    for pause in pauses():
+        if holder(folder) is None:
+            return
         time.sleep(pause)
+
+
+def pauses() -> Iterator[float]:
+    """Seconds from one look at a store to the next: 0.1, then half as long again each time, 5 at most."""
+    pause = 0.1
+    while True:
+        yield pause
         pause = min(pause * 1.5, 5.0)
 
 
