@@ -15,9 +15,9 @@ def params(chosen):
     return [pytest.param(p, marks=registered.about(*(("method", name) for name in p)), id="-".join(p)) for p in chosen]
 
 
-def check_pair(kit: Kit, net: str, pair: Pair) -> str:
+def check_pair(kit: Kit, net: str, pair: Pair, steps: int) -> str:
     """The refusal, "" where the pair stacks."""
-    refusal, run = attempt(kit, net, pair, 9 if net == "cnn" else 30)  # as many steps as each alone needs there
+    refusal, run = attempt(kit, net, pair, steps)
     if run is None:
         alone = [name for name in pair if kit.refusal(net, name)]
         named = [(name in alone and f"method.{name}" in refusal) or f"'{name}'" in refusal for name in alone or pair]
@@ -32,7 +32,7 @@ def check_pair(kit: Kit, net: str, pair: Pair) -> str:
 @pytest.mark.parametrize("pair", params(PAIRS))
 def test_pair_stacks_or_is_refused(kit: Kit, pair: Pair) -> None:
     net = kit.fitting(pair, list(NETS))
-    answer = outcome(kit, net, pair, check_pair(kit, net, pair))
+    answer = outcome(kit, net, pair, check_pair(kit, net, pair, 9))
     assert documented().get(pair, answer) == answer, "docs/results/pairs.md: python -m tests.contract.pairs"
 
 
@@ -40,7 +40,7 @@ def test_pair_stacks_or_is_refused(kit: Kit, pair: Pair) -> None:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("pair", params([*(pair[::-1] for pair in PAIRS), *PAIRS]))
 def test_pair_in_any_order_on_any_net(kit: Kit, pair: Pair, net: str) -> None:
-    check_pair(kit, net, pair)
+    check_pair(kit, net, pair, 9 if net == "cnn" else 30)  # as many steps as each alone needs there
 
 
 def test_there_are_pairs() -> None:
