@@ -266,10 +266,7 @@ class Session:
                     head.fit(found)
 
     def _try(self, carried: carry.Carried | None) -> None:
-        """A forward pass of two rows, so that parts that do not fit each other show before anything is written.
-
-        Once in a process for the same parts.
-        """
+        """Two rows pass, once in a process for the same parts: what does not fit shows before anything is written."""
         parts = json.dumps([self.config[key] for key in ("backbone", "head", "heads", "method")], sort_keys=True)
         key = ("tried", parts, self.stream.spec)
         if carried is None and memory.get(key):
