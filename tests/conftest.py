@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import textwrap
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+gc.set_threshold(50_000, 10, 10)  # to look for garbage as often as Python does by itself takes a tenth of the suite
 
 WORDS = ["good", "bad", "film", "plot", "the", "a", "is", "was", "very", "not", "dull", "fine", "##ly", "##s", ".", ","]
 

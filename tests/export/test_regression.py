@@ -22,7 +22,7 @@ def number_run(text_run, folder):
 
 @pytest.mark.parametrize(
     ("name", "pooling", "where"),
-    [("transformers", "cls", "elsewhere"), ("sentence-transformers", "mean", "here"), ("onnx", "mean", "here")],
+    [("transformers", "cls", "here"), ("sentence-transformers", "mean", "here"), ("onnx", "mean", "here")],
 )
 def test_other_libraries_give_the_run_s_numbers(name, pooling, where, number_run, exported, text_logits, request):
     run = number_run(f"head.pooling={pooling}")

@@ -18,7 +18,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlresearch.config import registry, schema
+from tlresearch.config import mode, registry, schema
 from tlresearch.config.errors import ConfigError
 from tlresearch.config.settings import Settings
 
@@ -119,7 +119,7 @@ def open_tables(config: DictConfig) -> DictConfig:
 
 
 def install() -> None:
-    """Makes Hydra know source, search path and sweeper; a second call changes nothing."""
+    """Makes Hydra know source, search path and sweeper, and compose once; a second call changes nothing."""
     for plugin in (RegistrySource, ShippedSource, RegistrySearchPath):
         Plugins.instance().register(plugin)
     from hydra_plugins.tlresearch import install_sweeper  # not before: Hydra's first look loads the classes below anew
@@ -127,6 +127,7 @@ def install() -> None:
 
     install_sweeper()
     install_launcher()
+    mode.install()
 
 
 def sweep_folder(launcher: str, store: str) -> str:

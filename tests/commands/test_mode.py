@@ -1,0 +1,41 @@
+"""Hydra's mode: composed for where something may set it, and nowhere else."""
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+
+@pytest.fixture
+def composed(monkeypatch):
+    """The overrides of each composition."""
+    calls, real = [], ConfigLoaderImpl.load_configuration
+
+    def load_configuration(self, config_name, overrides, *arguments, **named):
+        calls.append(list(overrides))
+        return real(self, config_name, overrides, *arguments, **named)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
+    return calls
+
+
+def test_a_run_is_composed_once(run, executed, composed):
+    assert run("train", "seed=1")[0] == 0
+    assert (len(executed), len(composed)) == (1, 1)
+    assert run("train", "-m", "seed=1,2")[0] == 0
+    assert (len(executed), len(composed)) == (3, 3), "the sweep, and once its runs, which differ in their seed alone"
+
+
+@pytest.mark.parametrize("override", ["hydra.mode=MULTIRUN", "++hydra={mode: MULTIRUN}"])
+def test_an_override_makes_a_sweep_of_it(override, run, executed):
+    assert run("train", "seed=1,2", override)[0] == 0
+    assert [config["seed"] for config, _ in executed] == [1, 2]
+
+
+@pytest.mark.parametrize("mode", ["MULTIRUN", "RUN"])
+def test_so_does_a_file_of_one_s_own(mode, run, executed, folder):
+    (folder / "mine").mkdir()
+    (folder / "mine/twice.yaml").write_text(f"defaults: [config, _self_]\nhydra:\n  mode: {mode}\n")
+    code, _, err = run("train", "--config-dir", "mine", "-cn", "twice", "seed=1,2")
+    if mode == "MULTIRUN":
+        assert (code, [config["seed"] for config, _ in executed]) == (0, [1, 2])
+    else:
+        assert (code, executed) == (2, []) and "seed" in err

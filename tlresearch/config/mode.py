@@ -1,0 +1,32 @@
+"""Spares a command the first of Hydra's two compositions, which reads `hydra.mode` and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hydra._internal.hydra import Hydra
+from hydra.plugins.config_source import ConfigSource
+from hydra.types import RunMode
+
+_composed = Hydra.get_mode
+
+
+def install() -> None:
+    """Makes Hydra compose for its mode only where something may set it; a second call changes nothing."""
+    Hydra.get_mode = _mode  # type: ignore[assignment, method-assign]
+
+
+def _mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+    """None: the flag alone, `-m` or none, says whether it is a sweep."""
+    if said(hydra.config_loader.get_sources(), overrides):
+        return _composed(hydra, config_name, overrides)  # type: ignore[no-any-return]
+    return None
+
+
+def said(sources: Iterable[ConfigSource], overrides: Sequence[str]) -> bool:
+    """Whether an override or a YAML file on the search path may speak of the mode; Hydra's own and plugins do not."""
+    if any("mode" in override or "searchpath" in override for override in overrides if "hydra" in override):
+        return True
+    folders = [Path(source.path) for source in sources if source.scheme() in ("file", "shipped")]
+    return any("mode:" in file.read_text(errors="replace") for folder in folders for file in folder.rglob("*.yaml"))
