@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tlresearch.config import garbage
 from tlresearch.config.budget import Budget, Spent, usd
 from tlresearch.config.compose import check, compose
 from tlresearch.config.errors import ConfigError, fail
@@ -149,6 +150,7 @@ def execute_here(prepared: Prepared, config: Mapping[str, Any], overrides: Seque
     try:
         with launch.determinism(config["deterministic"]):
             work = Work(config, prepared.stream, fabric, prepared.rates, trackers.log)
+            garbage.resume()
             with claimed(prepared.folder, config, fabric.is_global_zero) as claim:
                 made = claim.found or record_run(
                     prepared, config, overrides, fabric, trackers, claim, partial(run_timed, work)

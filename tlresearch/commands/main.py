@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from tlresearch import __version__
+from tlresearch.config import garbage
 from tlresearch.config.errors import ConfigError, nearest
 
 COMMANDS = {
@@ -37,6 +38,7 @@ def run() -> NoReturn:
 
     What an orderly end does otherwise is done: threads are waited for, functions registered with atexit called.
     """
+    garbage.postpone()  # until the runner has loaded all that stays, which is frozen then
     code = main()
     threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing ends its processes
     atexit._run_exitfuncs()
@@ -83,6 +85,7 @@ def _dispatch(arguments: list[str]) -> int:
     module = importlib.import_module(COMMANDS[command][0])
     if command == "train":  # Hydra reads these itself
         return int(module.main(rest))
+    garbage.resume()
     parser = argparse.ArgumentParser(f"tlresearch {command}", description=COMMANDS[command][1])
     module.add_arguments(parser)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlresearch.commands import choosing, compared, details, page, roi
+from tlresearch.config import garbage
 from tlresearch.config.errors import ConfigError, fail
 from tlresearch.results.choosing import choose
 from tlresearch.results.comparison import compare
@@ -66,13 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Prints the runs of the stores as a table or in another format; of run folders their details."""
-    collecting = gc.isenabled()
-    gc.disable()  # to look for cycles among millions of values, of which none is in one, takes half of the time
+    garbage.postpone()  # among millions of values, none of which is in a cycle, the search takes half of the time
     try:
         return _main(arguments)
     finally:
-        if collecting:
-            gc.enable()
+        garbage.resume()
 
 
 def _main(arguments: argparse.Namespace) -> int:
