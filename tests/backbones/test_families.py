@@ -20,14 +20,16 @@ from tlresearch.core.weights import Weights
 PHOTO, TEXT = Spec("image", None, ()), Spec("text", None, ())
 TEXTS = ["the film was good", "a very dull plot , not fine at all", "bad"]
 VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2}
-ONE = {"layers": [1, 1, 1, 1]}
+NARROW = {"layers": [1, 1, 1, 1], "channels": (32, 32, 64, 64)}
+STAGES = {"depths": (1, 1, 1, 1)}
+THIN = {**STAGES, "dims": (16, 16, 32, 64)}
 WINDOWS = {"embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2)}
 TIMM: dict[str, dict[str, Any]] = {
-    "resnet18": {},
-    "resnext50_32x4d": ONE,
-    "resnetv2_50": ONE,
-    "res2net50_14w_8s": ONE,
-    "legacy_seresnet18": {},
+    "resnet18": NARROW,
+    "resnext50_32x4d": NARROW,
+    "resnetv2_50": NARROW,
+    "res2net50_14w_8s": NARROW,
+    "legacy_seresnet18": {"layers": [1, 1, 1, 1]},
     "regnetx_002": {},
     "regnety_002": {},
     "repvgg_a0": {},
@@ -40,9 +42,9 @@ TIMM: dict[str, dict[str, Any]] = {
     "mobilenetv3_small_050": {},
     "mobilenetv4_conv_small_050": {},
     "mobilevit_xxs": {},
-    "convnext_atto": {},
-    "convnextv2_atto": {},
-    "inception_next_atto": {},
+    "convnext_atto": THIN,
+    "convnextv2_atto": THIN,
+    "inception_next_atto": THIN,
     "densenet121": {"block_config": (1, 1, 1, 1)},
     "vgg11": {"mlp_ratio": 0.01},
     "vgg11_bn": {"mlp_ratio": 0.01},
@@ -61,15 +63,15 @@ TIMM: dict[str, dict[str, Any]] = {
     "swin_tiny_patch4_window7_224": WINDOWS,
     "swinv2_tiny_window8_256": WINDOWS,
     "test_maxvit": {},
-    "pvt_v2_b0": {},
-    "levit_128s": {},
+    "pvt_v2_b0": STAGES,
+    "levit_128s": {"embed_dim": (32, 48, 64), "depth": (1, 1, 1)},
     "mixer_s32_224": {},
     "resmlp_12_224": {},
     "gmlp_ti16_224": {},
     "poolformer_s12": {},
     "fastvit_t8": {},
-    "tiny_vit_5m_224": {},
-    "edgenext_xx_small": {},
+    "tiny_vit_5m_224": {**STAGES, "embed_dims": (16, 32, 48, 64), "num_heads": (2, 2, 2, 2)},
+    "edgenext_xx_small": STAGES,
     "naflexvit_base_patch16_gap": VIT,
 }
 """Name of a model → what makes it small."""
