@@ -9,13 +9,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 METADATA := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test lint launchers matrix clean
+.PHONY: demo test lint suite launchers matrix clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tlresearch train -m -cn quickstart
 	$(BIN)/tlresearch report --picture $(PICTURE)
 
-test: lint
+test: $(VENV)/.test
+	+$(MAKE) --no-print-directory -j2 lint suite
+
+suite: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.test

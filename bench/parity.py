@@ -6,7 +6,7 @@ line down to zero, clipping at 1, number of epochs and seeds, and report the las
 dropout and order each in their own way; of LoRA, tlresearch leaves the dropout in front of the first block out. Run:
 
     OMP_NUM_THREADS=1 python bench/parity.py --data ../shared/data             # 40 intents, about 15 minutes
-    OMP_NUM_THREADS=2 python bench/parity.py --intents 150 --seeds 5           # all of them, hours
+    OMP_NUM_THREADS=1 python bench/parity.py --data ../shared/data --intents 150 --seeds 5 --epochs 5   # all, an hour
 
 Ends with 1 where the numbers of trainable parameters differ.
 """

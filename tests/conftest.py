@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,14 @@ from pathlib import Path
 import pytest
 
 gc.set_threshold(50_000, 10, 10)  # to look for garbage as often as Python does by itself takes a tenth of the suite
+
+
+def pytest_collection_finish() -> None:
+    """Fabric looks through all installed packages for callbacks each time it is made, which a suite does often."""
+    module = sys.modules.get("lightning_fabric.fabric")
+    if module is not None:
+        module._load_external_callbacks = functools.cache(module._load_external_callbacks)
+
 
 WORDS = ["good", "bad", "film", "plot", "the", "a", "is", "was", "very", "not", "dull", "fine", "##ly", "##s", ".", ","]
 
