@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,21 @@ import pytest
 gc.set_threshold(50_000, 10, 10)  # to look for garbage as often as Python does by itself takes a tenth of the suite
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lines are counted in the first case of each test alone: to count slows Python down by half or more."""
-    seen = set()
-    for item in items:
-        name = item.nodeid.partition("[")[0]
-        if name in seen:
-            item.add_marker("no_cover")
-        seen.add(name)
+_counted: set[str] = set()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Lines are counted in the first case of each test alone: to count slows all Python of a process down by half.
+
+    pytest-cov's own mark for it ends one of the two tracers that a worker of xdist has, and the other goes on.
+    """
+    test, tracer = item.nodeid.partition("[")[0], sys.gettrace()
+    if test in _counted and "coverage" in type(tracer).__module__:
+        sys.settrace(None)
+    _counted.add(test)
+    yield
+    sys.settrace(tracer)
 
 
 def pytest_collection_finish() -> None:
