@@ -28,5 +28,8 @@ def said(sources: Iterable[ConfigSource], overrides: Sequence[str]) -> bool:
     """Whether an override or a YAML file on the search path may speak of the mode; Hydra's own and plugins do not."""
     if any("mode" in override or "searchpath" in override for override in overrides if "hydra" in override):
         return True
-    folders = [Path(source.path) for source in sources if source.scheme() in ("file", "shipped")]
+    known = list(sources)
+    if any(source.scheme() == "file" for source in known):  # one's own folder, which may hold anything: not walked
+        return True
+    folders = [Path(source.path) for source in known if source.scheme() == "shipped"]
     return any("mode:" in file.read_text(errors="replace") for folder in folders for file in folder.rglob("*.yaml"))
