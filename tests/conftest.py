@@ -16,19 +16,24 @@ import pytest
 gc.set_threshold(50_000, 10, 10)  # to look for garbage as often as Python does by itself takes a tenth of the suite
 
 
+END_TO_END = ("runs", "export")
+"""Folders whose tests give whole commands: one after the other walks the same lines of the package."""
+
 _counted: set[str] = set()
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Lines are counted in the first case of each test alone: to count slows all Python of a process down by half.
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Lines are counted in the first case of each test alone, end to end in the first test of a file.
+
+    Fixtures are part of a test. To count slows all Python of a process down by half.
 
     pytest-cov's own mark for it ends one of the two tracers that a worker of xdist has, and the other goes on.
     """
-    test, tracer = item.nodeid.partition("[")[0], sys.gettrace()
-    if test in _counted and "coverage" in type(tracer).__module__:
+    once, tracer = item.nodeid.partition("::" if item.path.parent.name in END_TO_END else "[")[0], sys.gettrace()
+    if once in _counted and "coverage" in type(tracer).__module__:
         sys.settrace(None)
-    _counted.add(test)
+    _counted.add(once)
     yield
     sys.settrace(tracer)
 

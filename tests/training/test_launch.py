@@ -8,7 +8,7 @@ import pytest
 
 
 def test_a_run_counts_denormal_numbers_as_zero_in_every_thread(tmp_path):
-    overrides = ["backbone=convnet", "dataset=digits", "method=[finetune]", "steps=1", f"store={tmp_path}"]
+    overrides = ["backbone=mlp", "dataset=digits", "method=[finetune]", "steps=1", f"store={tmp_path}"]
     lines = [
         "import torch",
         "from tlresearch.commands.main import main",

@@ -18,7 +18,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlresearch.config import mode, registry, schema
+from tlresearch.config import registry, schema, shortcuts
 from tlresearch.config.errors import ConfigError
 from tlresearch.config.settings import Settings
 
@@ -127,7 +127,7 @@ def install() -> None:
 
     install_sweeper()
     install_launcher()
-    mode.install()
+    shortcuts.install()
 
 
 def sweep_folder(launcher: str, store: str) -> str:

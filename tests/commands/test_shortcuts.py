@@ -1,7 +1,12 @@
-"""Hydra's mode: composed for where something may set it, and nowhere else."""
+"""Hydra's mode: composed for where something may set it, and nowhere else. Its store: looked into, never changed."""
+
+import copy
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_store import ConfigStore
+
+from tlresearch.config.compose import compose
 
 
 @pytest.fixture
@@ -39,3 +44,17 @@ def test_so_does_a_file_of_one_s_own(mode, run, executed, folder):
         assert (code, [config["seed"] for config, _ in executed]) == (0, [1, 2])
     else:
         assert (code, executed) == (2, []) and "seed" in err
+
+
+def test_a_store_that_is_not_copied_gives_the_same_and_stays_the_same(monkeypatch):
+    overrides = ["method=[lora]", "optimizer.lr=0.1", "seed=3"]
+    shared = [compose(overrides) for _ in range(2)]
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is store
+    with monkeypatch.context() as patch:
+        patch.delattr(ConfigStore, "__deepcopy__")
+        before = copy.deepcopy(store).repo
+        patch.setattr("tlresearch.config.shortcuts.install", lambda: None)
+        assert compose(overrides) == shared[0] == shared[1]
+    compose(["optimizer.lr=0.2"])
+    assert store.repo == before

@@ -1,4 +1,4 @@
-"""Spares a command the first of Hydra's two compositions, which reads `hydra.mode` and nothing else."""
+"""Spares a command what Hydra does for nothing: the first of two compositions, and a copy of its store in each."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra._internal.hydra import Hydra
+from hydra.core.config_store import ConfigStore
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 
@@ -13,8 +14,13 @@ _composed = Hydra.get_mode
 
 
 def install() -> None:
-    """Makes Hydra compose for its mode only where something may set it; a second call changes nothing."""
+    """Makes Hydra compose for its mode only where something may set it, and keep one store; twice changes nothing.
+
+    A composition copies what it looks into, the store of all registered nodes with it; what is loaded from a store is a
+    copy already.
+    """
     Hydra.get_mode = _mode  # type: ignore[assignment, method-assign]
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 
 
 def _mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
