@@ -31,7 +31,7 @@ BRAKE = """
 
 @pytest.mark.parametrize(("what", "step"), [(PLAN, "12"), (SAM, "3")], ids=["unfreezing by validation", "sam"])
 def test_killed_and_resumed_is_straight(train, plugin, tensors, history, what, step):
-    """After the first block has thawed; between the two halves of an accumulated step."""
+    """Killed once: where a plan by validation has gone on; where a step of two passes is accumulated."""
     plugin("brake.py", BRAKE)
     overrides = [*COMMON, "dataset.labels_per_class=20", *what]
     straight = train(*overrides, "store=straight").run
