@@ -27,13 +27,15 @@ HEADER = (
     "arm", "rate (tried)", "validation", "test accuracy", "n", "points to finetune", "trainable", "seconds", "peak MB"
 )  # fmt: skip
 SETS = {
-    "tuning_data/clinc150": "CLINC150, 10 labels an intent, MiniLM",
-    "sst2": "SST-2, 250 labels a class, MiniLM",
-    "office_caltech10/amazon": "Office-Caltech-10 amazon, 20 labels a class, EfficientNet-Lite0",
-    "office_caltech10/webcam": "Office-Caltech-10 webcam, 8 labels a class, EfficientNet-Lite0",
-    "tuning_data/cifar10": "CIFAR-10 (JPEG subset), 25 labels a class, EfficientNet-Lite0",
-    "tuning_data/mnist": "MNIST-M, 25 labels a class, ResNet-20 of CIFAR-10",
+    ("text_file", "tuning_data/clinc150"): "CLINC150, 10 labels an intent, MiniLM",
+    ("text_file", "sst2"): "SST-2, 250 labels a class, MiniLM",
+    ("image_folder", "office_caltech10/amazon"): "Office-Caltech-10 amazon, 20 labels a class, EfficientNet-Lite0",
+    ("image_folder", "office_caltech10/webcam"): "Office-Caltech-10 webcam, 8 labels a class, EfficientNet-Lite0",
+    ("image_folder", "tuning_data/cifar10"): "CIFAR-10 (JPEG subset), 25 labels a class, EfficientNet-Lite0",
+    ("mnist_m", "tuning_data/mnist"): "MNIST-M, 25 labels a class, ResNet-20 of CIFAR-10",
+    ("usps", "usps/usps.npz"): "USPS, 5 labels a class, a small ViT of MNIST",
 }
+"""Name and path of a data set → the title of its table."""
 Row = Mapping[str, Any]
 
 
@@ -44,33 +46,61 @@ def report(stores: Sequence[Path]) -> list[dict[str, Any]]:
     return [row for row in found if row["status"] == "done"]
 
 
-def arm(row: Row) -> str:
-    """What a run is called: head, method, tuner, and what it started from."""
-    if row["method"] == ["probe"]:
-        return f"probe ({'SGD' if row['head'] == 'linear' else row['head']})"
-    name = "+".join(row["method"] or ["finetune"])
-    if name == "peft":
-        name = f"peft {row['config']['method']['peft']['type']}"
-    if name == "partial" and row["config"]["method"]["partial"].get("include"):
-        name = "partial (convolutions)"
+def begins(row: Row, by_identity: Mapping[str, Row]) -> list[Row]:
+    """The runs on the same rows that a run started from; where the network itself comes from is no way to tune it."""
+    given = row["config"]["init_from"] or []
+    names = [given] if isinstance(given, str) else given
+    found = [by_identity[Path(name.partition(":")[0]).name] for name in names]
+    return [start for start in found if start["dataset"] == row["dataset"]]
+
+
+def arm(row: Row, by_identity: Mapping[str, Row]) -> str:
+    """What a run is called: method, tuner, what it started from, and what else its sweep varies."""
     if row["weights"] == "none":
         return "scratch"
-    if row["config"]["init_from"] is None:
-        return name
-    return "LP-FT" if name == "finetune" else f"{name} after probe"
+    name = " + ".join([method(row, chosen) for chosen in row["method"] or ["finetune"]])
+    if begins(row, by_identity):
+        name = "LP-FT" if name == "finetune" else f"{name} after probe"
+    if name == "probe":
+        return f"probe ({'SGD' if row['head'] == 'linear' else row['head']})"
+    config, head = row["config"], row["config"]["head"]
+    changed = {
+        "optimizer": (config["optimizer"]["name"], "adamw"),
+        "schedule": (config["schedule"]["name"], "cosine"),
+        "head": (head["name"], "linear"),
+        "pooling": (head["pooling"], "auto"),
+        "label smoothing": (head["label_smoothing"], 0),
+    }
+    return ", ".join([name, *(f"{key} {given}" for key, (given, usual) in changed.items() if given != usual)])
+
+
+def method(row: Row, name: str) -> str:
+    """A method with the options that its sweep varies."""
+    options = row["config"]["method"].get(name) or {}
+    if name == "peft":
+        return f"peft {options['type']}"
+    if name == "partial" and options.get("include"):
+        return "partial (convolutions)"
+    if name == "visual_prompt":
+        return f"visual_prompt ({'deep' if options['deep'] else 'shallow'})"
+    if name == "lora":
+        varied = [key for key in ("dora", "rslora") if options.get(key)]
+        start = options.get("initialisation", "default")
+        varied += [start] if start != "default" else []
+        varied += ["LoRA+"] if options.get("ratio", 1) != 1 else []
+        return f"lora ({', '.join(varied)})" if varied else "lora"
+    return name
 
 
 def seconds(row: Row, by_identity: Mapping[str, Row]) -> float:
     """Of training, and of that of the runs it started from."""
     own = training_seconds(row["cost"]) or 0.0
-    start = row["config"]["init_from"] or []
-    names = [start] if isinstance(start, str) else start
-    return own + sum(seconds(by_identity[Path(name.partition(":")[0]).name], by_identity) for name in names)
+    return own + sum(seconds(start, by_identity) for start in begins(row, by_identity))
 
 
 def rate(row: Row) -> str:
     """optimizer.lr, or that there is none to choose."""
-    if row["head"] != "linear":
+    if row["cost"]["parameters_trainable"] == 0:
         return "–"
     lr = row["config"]["optimizer"]["lr"]
     return "recommended" if lr is None else f"{lr:g}"
@@ -89,9 +119,9 @@ def chosen(runs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     return sorted((row for row in runs if rate(row) == best), key=lambda row: row["seed"]), first
 
 
-def table(runs: Sequence[Row], arms: Sequence[str], by_identity: Mapping[str, Row]) -> list[str]:
+def table(of: Mapping[str, Sequence[Row]], by_identity: Mapping[str, Row]) -> list[str]:
     """Markdown: the arms of a data set, best first, then those that were not run."""
-    found = {name: chosen(of) for name in arms if (of := [row for row in runs if arm(row) == name])}
+    found = {name: chosen(runs) for name, runs in of.items() if runs}
     reference = {row["seed"]: row["value"] for row in found[REFERENCE][0]} if REFERENCE in found else {}
     lines = {}
     for name, (best, tried) in found.items():
@@ -107,9 +137,9 @@ def table(runs: Sequence[Row], arms: Sequence[str], by_identity: Mapping[str, Ro
             f"{mean([row['cost']['peak_memory_bytes'] for row in best]) / 1e6:,.0f}"
         )
     order = sorted(found, key=lambda name: -mean([row["value"] for row in found[name][0]]))
-    missing = ", ".join(name for name in arms if name not in found)
+    missing = ", ".join(name for name in of if name not in found)
     head = [" | ".join(HEADER), " | ".join("---" for _ in HEADER)]
-    rows = [f"| {line} |" for line in [*head, *(lines[name] for name in order)]] if found else []
+    rows = [f"| {line} |" for line in [*head, *(lines[name] for name in order)]]
     return [*rows, *(["", f"*not run*: {missing}"] if missing else [])]
 
 
@@ -125,12 +155,14 @@ def main() -> None:
     parser.add_argument("stores", type=Path, nargs="+")
     rows = report(parser.parse_args().stores)
     by_identity = {row["identity"]: row for row in rows}
-    for path, title in SETS.items():
-        runs = [row for row in rows if row["config"]["dataset"]["path"] == path]
-        texts = "MiniLM" in title
-        arms = list(dict.fromkeys(arm(row) for row in rows if (row["backbone"] == "transformers") == texts))
-        print(f"\n### {title}\n")
-        print("\n".join(table(runs, arms, by_identity)))
+    named = [(row, arm(row, by_identity)) for row in rows]
+    for (dataset, path), title in SETS.items():
+        here = [row for row in rows if (row["dataset"], row["config"]["dataset"]["path"]) == (dataset, path)]
+        if here:
+            arms = dict.fromkeys(name for row, name in named if row["backbone"] == here[0]["backbone"])
+            of = {name: [row for row, other in named if other == name and row in here] for name in arms}
+            print(f"\n### {title}\n")
+            print("\n".join(table(of, by_identity)))
 
 
 if __name__ == "__main__":
