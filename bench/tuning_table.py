@@ -56,7 +56,7 @@ def begins(row: Row, by_identity: Mapping[str, Row]) -> list[Row]:
 
 def arm(row: Row, by_identity: Mapping[str, Row]) -> str:
     """What a run is called: method, tuner, what it started from, and what else its sweep varies."""
-    if row["weights"] == "none":
+    if row["weights"] == "none" and row["config"]["init_from"] is None:
         return "scratch"
     name = " + ".join([method(row, chosen) for chosen in row["method"] or ["finetune"]])
     if begins(row, by_identity):
@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("stores", type=Path, nargs="+")
     rows = report(parser.parse_args().stores)
     by_identity = {row["identity"]: row for row in rows}
+    rows = [row for row in rows if (row["dataset"], row["config"]["dataset"]["path"]) in SETS]
     named = [(row, arm(row, by_identity)) for row in rows]
     for (dataset, path), title in SETS.items():
         here = [row for row in rows if (row["dataset"], row["config"]["dataset"]["path"]) == (dataset, path)]
