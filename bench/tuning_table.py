@@ -1,4 +1,4 @@
-"""The tables of docs/results/tuning.md, out of the store of the sweeps/tuning_*.yaml.
+"""The tables of docs/results/tuning.md and recipes.md, out of the store of the sweeps/tuning_*.yaml.
 
     python bench/tuning_table.py runs/tuning
 
