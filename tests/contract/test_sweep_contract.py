@@ -1,28 +1,34 @@
-"""What is built in is also used: every method, optimizer, schedule, head and pooling is in a run that is shipped."""
+"""What is built in is also used: every method, optimizer, schedule, head and pooling is in a sweep that is shipped."""
+
+import re
+from collections.abc import Iterator
 
 from omegaconf import OmegaConf
 
-from tlresearch.config.compose import composed_sweep
 from tlresearch.config.registry import shipped
 
 from . import registered
 
-SWEEPS = [file.stem for file in sorted(shipped("sweeps").glob("*.yaml")) if "hydra" in OmegaConf.load(file)]
-"""The others run the grids of one of these on other data."""
-RATE = ("optimizer.lr=1e-3",)
-"""In place of a sweep's own rates, so that each of its arms is composed once."""
-POOLINGS = {("pooling", name) for name in ("auto", "max", "attention", "gem")}
-"""mean and cls are what auto comes to."""
+KINDS = ("method", "optimizer", "schedule", "head")
+POOLINGS = {("head.pooling", name) for name in ("max", "attention", "gem")}
+"""mean and cls are what auto, the default, comes to."""
+
+
+def choices() -> Iterator[tuple[str, str]]:
+    """Key and value of the defaults and the axes of every sweep; pipelines' runs choose nothing of their own here."""
+    for file in (shipped("conf") / "config.yaml", *shipped("sweeps").glob("*.yaml")):
+        content = OmegaConf.to_container(OmegaConf.load(file))
+        defaults = [item for item in content["defaults"] if isinstance(item, dict)]
+        sweeper = content.get("hydra", {}).get("sweeper", {}) if file.parent.name == "sweeps" else {}
+        for axes in (*defaults, sweeper.get("params", {}), *sweeper.get("grids", ())):
+            for key, value in axes.items():
+                yield key.removeprefix("override "), str(value)
 
 
 def test_every_built_in_part_is_in_a_shipped_sweep():
-    used = set()
-    for config in (config for sweep in SWEEPS for config in composed_sweep(sweep, RATE)):
-        used |= {(kind, config[kind]["name"]) for kind in ("optimizer", "schedule", "head")}
-        used |= {("method", name) for name in config["method"]} | {("pooling", config["head"]["pooling"])}
-    kinds = ("method", "optimizer", "schedule", "head")
+    used = {(key, name) for key, value in choices() for name in re.findall(r"\w+", value)}
     built_in = {
-        (kind, entry.name) for kind in kinds for entry in registered.entries(kind) if entry.origin == "built-in"
+        (kind, entry.name) for kind in KINDS for entry in registered.entries(kind) if entry.origin == "built-in"
     }
-    assert {kind for kind, _ in built_in} == set(kinds)
+    assert {kind for kind, _ in built_in} == set(KINDS)
     assert not (built_in | POOLINGS) - used

@@ -258,7 +258,8 @@ def test_the_backbone_of_the_command_line_is_the_last_run_s_alone(refused):
 @pytest.mark.parametrize("file", sorted(shipped("sweeps").glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_runs_of_every_shipped_pipeline_compose(file):
     if "pipeline" in OmegaConf.load(file):
-        axes = OmegaConf.load(file).hydra.sweeper.params
+        sweeper = OmegaConf.load(file).hydra.sweeper
+        axes = sweeper.params if "params" in sweeper else sweeper.grids[0]
         overrides = [f"{key}={str(value).split(',')[-1]}" for key, value in axes.items()]
         steps = plan(tlresearch.compose(overrides, file.stem), overrides, file.stem)
         assert steps[-1].start
