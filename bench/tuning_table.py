@@ -84,10 +84,9 @@ def method(row: Row, name: str) -> str:
     if name == "visual_prompt":
         return f"visual_prompt ({'deep' if options['deep'] else 'shallow'})"
     if name == "lora":
-        varied = [key for key in ("dora", "rslora") if options.get(key)]
-        start = options.get("initialisation", "default")
-        varied += [start] if start != "default" else []
-        varied += ["LoRA+"] if options.get("ratio", 1) != 1 else []
+        varied = [key for key in ("dora", "rslora") if options[key]]
+        varied += [options["initialisation"]] if options["initialisation"] != "default" else []
+        varied += ["LoRA+"] if options["ratio"] != 1 else []
         return f"lora ({', '.join(varied)})" if varied else "lora"
     return name
 
@@ -155,13 +154,17 @@ def main() -> None:
     parser.add_argument("stores", type=Path, nargs="+")
     rows = report(parser.parse_args().stores)
     by_identity = {row["identity"]: row for row in rows}
-    rows = [row for row in rows if (row["dataset"], row["config"]["dataset"]["path"]) in SETS]
-    named = [(row, arm(row, by_identity)) for row in rows]
-    for (dataset, path), title in SETS.items():
-        here = [row for row in rows if (row["dataset"], row["config"]["dataset"]["path"]) == (dataset, path)]
-        if here:
-            arms = dict.fromkeys(name for row, name in named if row["backbone"] == here[0]["backbone"])
-            of = {name: [row for row, other in named if other == name and row in here] for name in arms}
+    found: dict[tuple[str, str], dict[str, list[Row]]] = {key: {} for key in SETS}
+    kinds: dict[str, dict[str, None]] = {}  # backbone → its arms
+    for row in rows:
+        key = row["dataset"], row["config"]["dataset"]["path"]
+        if key in SETS:
+            name = arm(row, by_identity)
+            found[key].setdefault(name, []).append(row)
+            kinds.setdefault(row["backbone"], {})[name] = None
+    for key, title in SETS.items():
+        for backbone in {row["backbone"] for runs in found[key].values() for row in runs}:
+            of = {name: found[key].get(name, []) for name in kinds[backbone]}
             print(f"\n### {title}\n")
             print("\n".join(table(of, by_identity)))
 
