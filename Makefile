@@ -19,7 +19,7 @@ test: $(VENV)/.test
 	+$(MAKE) --no-print-directory -j2 lint suite
 
 suite: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

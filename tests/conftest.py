@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import shutil
 import signal
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-gc.set_threshold(50_000, 10, 10)  # to look for garbage as often as Python does by itself takes a tenth of the suite
+gc.set_threshold(200_000, 10, 10)  # to look for garbage as often as Python does by itself takes a tenth of the suite
 
 
 END_TO_END = ("runs", "export")
@@ -52,6 +53,28 @@ WORDS = ["good", "bad", "film", "plot", "the", "a", "is", "was", "very", "not", 
 def _interruptible() -> None:
     """A shell starts what it puts into the background deaf to interrupts; tests send them all the same."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def known_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder as a first command leaves it: the index of all that is registered, read from the files once."""
+    from tlresearch.config import registry
+
+    cache, empty = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.delenv("TLRESEARCH_PLUGINS", raising=False)
+        patch.chdir(empty)
+        registry.index()
+    assert any(cache.iterdir())
+    return cache
+
+
+@pytest.fixture
+def own_cache(known_plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder of one test: nothing in it but the index."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return shutil.copytree(known_plugins, tmp_path / "cache")
 
 
 @pytest.fixture(scope="session")

@@ -27,9 +27,8 @@ class Low(Method):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder; its plugins/ holds the toy."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("TLRESEARCH_PLUGINS", raising=False)
     work = tmp_path / "work"
     (work / "plugins").mkdir(parents=True)

@@ -1,11 +1,16 @@
-"""Hydra's mode: composed for where something may set it, and nowhere else. Its store: looked into, never changed."""
+"""Hydra's mode: composed for where something may set it, and nowhere else. Its store: looked into, never changed.
+
+Its table of choices: made where a name depends on one.
+"""
 
 import copy
 
 import pytest
+from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 
+from tlresearch.config import shortcuts
 from tlresearch.config.compose import compose
 
 
@@ -46,7 +51,7 @@ def test_so_does_a_file_of_one_s_own(mode, run, executed, folder):
         assert (code, executed) == (2, []) and "seed" in err
 
 
-def test_a_store_that_is_not_copied_gives_the_same_and_stays_the_same(monkeypatch):
+def test_what_is_left_out_changes_nothing(monkeypatch):
     overrides = ["method=[lora]", "optimizer.lr=0.1", "seed=3"]
     shared = [compose(overrides) for _ in range(2)]
     store = ConfigStore.instance()
@@ -54,7 +59,21 @@ def test_a_store_that_is_not_copied_gives_the_same_and_stays_the_same(monkeypatc
     with monkeypatch.context() as patch:
         patch.delattr(ConfigStore, "__deepcopy__")
         before = copy.deepcopy(store).repo
-        patch.setattr("tlresearch.config.shortcuts.install", lambda: None)
+        patch.setattr(shortcuts, "install", lambda: None)
+        patch.setattr(defaults_list, "_create_interpolation_map", shortcuts._choices)
         assert compose(overrides) == shared[0] == shared[1]
     compose(["optimizer.lr=0.2"])
     assert store.repo == before
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist"])
+def test_names_of_files_may_depend_on_choices(folder, dataset, monkeypatch):
+    for number, name in enumerate(("digits", "mnist")):
+        (folder / f"more_{name}.yaml").write_text(f"seed: {number + 5}\n")
+    (folder / "mine.yaml").write_text('defaults: [config, "more_${dataset}", _self_]\n')
+    overrides = ["method=[lora]", f"dataset={dataset}"]
+    found = compose(overrides, "mine", [str(folder)])
+    assert found.seed == {"digits": 5, "mnist": 6}[dataset]
+    monkeypatch.setattr(defaults_list, "_create_interpolation_map", shortcuts._choices)
+    monkeypatch.setattr(shortcuts, "install", lambda: None)
+    assert compose(overrides, "mine", [str(folder)]) == found

@@ -12,11 +12,7 @@ import pytest
 from tlresearch.config.errors import ConfigError
 from tlresearch.core.weights import Weights
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def package(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> None:

@@ -6,7 +6,7 @@ import torch
 from tlresearch import Run
 from tlresearch.nn.trial import TEXTS
 
-VIT = "backbone.model=test_vit"
+VIT = ("backbone.model=test_vit", "backbone.arguments.depth=2")
 
 
 def check_refused(command, run, name, form):
@@ -17,7 +17,7 @@ def check_refused(command, run, name, form):
 
 @pytest.mark.parametrize("name", ["adapter", "scale_shift", "visual_prompt"])
 def test_images(name, image_run, exported, command):
-    run = image_run(VIT, f"method=[{name}]", "head=linear")
+    run = image_run(*VIT, f"method=[{name}]", "head=linear")
     check_refused(command, run, name, "timm")
     alone = Run.load(exported(run, "safetensors"))
     x = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8)
@@ -40,7 +40,7 @@ def test_texts(name, text_run, exported, command):
 @pytest.mark.parametrize("name", ["adapter", "visual_prompt"])
 def test_graphs_of_images(name, image_run, exported):
     onnxruntime = pytest.importorskip("onnxruntime", reason='needs pip install "tlresearch[export]"')
-    run = image_run(VIT, f"method=[{name}]", "head=linear")
+    run = image_run(*VIT, f"method=[{name}]", "head=linear")
     session = onnxruntime.InferenceSession(exported(run, "onnx") / "model.onnx")
     for rows in (1, 4):
         x = torch.randint(256, (rows, 3, 32, 32), dtype=torch.uint8)

@@ -127,15 +127,14 @@ def test_a_killed_pipeline_goes_on(pipe, folder, plugin):
     )
     more = [*SMALL, "method=[brake]", "log_every=1", "checkpoint_seconds=0", "evaluate_every=4"]
     three = pipeline(pre=[*more, *TURNED], mid=[*more, "seed=1", "init_from=pre:last"], task=[*more, "init_from=mid"])
-    for place in ("1/9", "2/9", "3/9"):
-        done = subprocess.run(
-            [sys.executable, "-m", "tlresearch", "train", three, *QUIET, "store=killed"],
-            env={**os.environ, "KILL": place},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        assert len(folders("killed")) == int(place[0])
+    done = subprocess.run(
+        [sys.executable, "-m", "tlresearch", "train", three, *QUIET, "store=killed"],
+        env={**os.environ, "KILL": "2/9"},  # the first is done, the last not begun
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(folders("killed")) == 2
     pipe(three, "store=killed")
     pipe(three, "store=straight")
     assert folders("killed") == folders("straight")

@@ -66,7 +66,7 @@ def test_two_terminals_share_one_sweep(witness, undisturbed):
 @pytest.mark.parametrize(
     ("launcher", "runs", "kills"),
     [
-        ("basic", 4, 2),
+        ("basic", 4, 1),
         *(
             pytest.param(*getattr(launcher, "values", [launcher]), 12, 10, marks=[pytest.mark.slow, *marks])
             for launcher in LAUNCHERS
