@@ -91,6 +91,10 @@ LARGE = (
     "lcnet_035",
     "mobilenetv2_050",
     "mobilenetv4_conv_small_050",
+    "mobilevit_xxs",
+    "pit_ti_224",
+    "edgenext_xx_small",
+    "inception_next_atto",
 )
 """Those that take long, with a relative above: by the mark `matrix`."""
 

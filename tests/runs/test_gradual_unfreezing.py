@@ -29,7 +29,10 @@ BRAKE = """
 """
 
 
-@pytest.mark.parametrize(("what", "step"), [(PLAN, "12"), (SAM, "3")], ids=["unfreezing by validation", "sam"])
+@pytest.mark.parametrize(
+    ("what", "step"),
+    [pytest.param(PLAN, "12", id="unfreezing by validation"), pytest.param(SAM, "3", id="sam", marks=pytest.mark.slow)],
+)
 def test_killed_and_resumed_is_straight(train, plugin, tensors, history, what, step):
     """Killed once: where a plan by validation has gone on; where a step of two passes is accumulated."""
     plugin("brake.py", BRAKE)

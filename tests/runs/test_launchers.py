@@ -52,7 +52,7 @@ def witness(plugin, tmp_path):
     "launcher",
     [
         "basic",
-        "joblib",
+        pytest.param("joblib", marks=pytest.mark.slow),
         pytest.param("submitit_local", marks=pytest.mark.slow),
         pytest.param("ray", marks=[pytest.mark.slow, needs_ray]),
     ],
