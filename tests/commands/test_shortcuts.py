@@ -4,6 +4,7 @@ Its table of choices: made where a name depends on one.
 """
 
 import copy
+from contextlib import contextmanager
 
 import pytest
 from hydra._internal import defaults_list
@@ -25,6 +26,16 @@ def composed(monkeypatch):
 
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
     return calls
+
+
+@contextmanager
+def as_hydra_does(monkeypatch):
+    """Compositions leave nothing out."""
+    with monkeypatch.context() as patch:
+        patch.delattr(ConfigStore, "__deepcopy__")
+        patch.setattr(defaults_list, "_create_interpolation_map", shortcuts._choices)
+        patch.setattr(shortcuts, "install", lambda: None)
+        yield
 
 
 def test_a_run_is_composed_once(run, executed, composed):
@@ -56,11 +67,8 @@ def test_what_is_left_out_changes_nothing(monkeypatch):
     shared = [compose(overrides) for _ in range(2)]
     store = ConfigStore.instance()
     assert copy.deepcopy(store) is store
-    with monkeypatch.context() as patch:
-        patch.delattr(ConfigStore, "__deepcopy__")
+    with as_hydra_does(monkeypatch):
         before = copy.deepcopy(store).repo
-        patch.setattr(shortcuts, "install", lambda: None)
-        patch.setattr(defaults_list, "_create_interpolation_map", shortcuts._choices)
         assert compose(overrides) == shared[0] == shared[1]
     compose(["optimizer.lr=0.2"])
     assert store.repo == before
@@ -74,6 +82,5 @@ def test_names_of_files_may_depend_on_choices(folder, dataset, monkeypatch):
     overrides = ["method=[lora]", f"dataset={dataset}"]
     found = compose(overrides, "mine", [str(folder)])
     assert found.seed == {"digits": 5, "mnist": 6}[dataset]
-    monkeypatch.setattr(defaults_list, "_create_interpolation_map", shortcuts._choices)
-    monkeypatch.setattr(shortcuts, "install", lambda: None)
-    assert compose(overrides, "mine", [str(folder)]) == found
+    with as_hydra_does(monkeypatch):
+        assert compose(overrides, "mine", [str(folder)]) == found
